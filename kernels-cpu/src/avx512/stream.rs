@@ -1,0 +1,37 @@
+//! Reads every byte once and folds it into a checksum: the read-bandwidth roof.
+//!
+//! ```text
+//!   bytes  [stream 0 -->      |stream 1 -->      |stream 2 -->      |stream 3 -->      ]
+//! ```
+//! Four forward streams, as the row kernels have, so that the roof is what this access pattern could reach.
+
+use std::arch::x86_64::*;
+
+use crate::scalar;
+
+const STREAMS: usize = 4;
+
+/// # Safety
+/// The processor has AVX-512 F.
+#[target_feature(enable = "avx512f")]
+pub(crate) unsafe fn checksum(bytes: &[u8]) -> u64 {
+    let lines = bytes.len() / 64 / STREAMS;
+    let (streams, rest) = bytes.split_at(lines * STREAMS * 64);
+    let mut sum = [_mm512_setzero_si512(); STREAMS];
+    for line in 0..lines {
+        for (s, sum) in sum.iter_mut().enumerate() {
+            // SAFETY: line `line` of stream `s` lies within `streams`.
+            let word = unsafe {
+                let at = streams.as_ptr().add((s * lines + line) * 64);
+                _mm_prefetch::<_MM_HINT_T0>(at.wrapping_add(1024).cast());
+                _mm512_loadu_si512(at.cast())
+            };
+            *sum = _mm512_xor_si512(*sum, word);
+        }
+    }
+    let sum = sum.into_iter().fold(_mm512_setzero_si512(), |a, b| _mm512_xor_si512(a, b));
+    let mut words = [0_u64; 8];
+    // SAFETY: `words` is 64 bytes.
+    unsafe { _mm512_storeu_si512(words.as_mut_ptr().cast(), sum) };
+    words.iter().fold(scalar::stream::checksum(rest), |a, b| a ^ b)
+}

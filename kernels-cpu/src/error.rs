@@ -1,0 +1,113 @@
+//! What can be wrong with the arguments of an operator.
+
+use crate::{Format, Isa};
+
+/// An argument that an operator refuses. Each message says what was given, what was wanted and what to do.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum Error {
+    /// A slice is longer or shorter than the shapes around it allow.
+    #[error("`{operand}` has {given} elements, wanted {wanted}: pass a slice of that length")]
+    Length {
+        /// Which argument.
+        operand: &'static str,
+        /// Its length.
+        given: usize,
+        /// The length that fits.
+        wanted: usize,
+    },
+    /// Weight bytes do not fill the shape.
+    #[error("{rows} x {cols} {format} weights take {wanted} bytes, given {given}: check shape and format")]
+    Bytes {
+        /// Format of the weights.
+        format: Format,
+        /// Rows of the matrix.
+        rows: usize,
+        /// Columns of the matrix.
+        cols: usize,
+        /// Bytes given.
+        given: usize,
+        /// Bytes that the shape takes.
+        wanted: usize,
+    },
+    /// The byte size of a shape does not fit the address space.
+    #[error("{rows} x {cols} {format} weights do not fit the address space: check the shape")]
+    TooLarge {
+        /// Format of the weights.
+        format: Format,
+        /// Rows of the matrix.
+        rows: usize,
+        /// Columns of the matrix.
+        cols: usize,
+    },
+    /// A row is not a whole number of quantisation blocks.
+    #[error("{cols} columns are not whole {format} blocks of {block}: pad rows with zeros to {padded} columns")]
+    PartialBlock {
+        /// Format of the weights.
+        format: Format,
+        /// Columns given.
+        cols: usize,
+        /// Elements of a block.
+        block: usize,
+        /// The next multiple of the block.
+        padded: usize,
+    },
+    /// Two matrices that one operator reads side by side differ in shape or format.
+    #[error("`{operand}` is {given}, wanted {wanted} like its partner: use matrices of one layer and one format")]
+    Mismatch {
+        /// Which matrix.
+        operand: &'static str,
+        /// Its format and shape.
+        given: String,
+        /// The partner's.
+        wanted: String,
+    },
+    /// An active index names a row that does not exist.
+    #[error("active[{position}] = {index} is out of range for {rows} rows: indices run from 0 to rows - 1")]
+    OutOfRange {
+        /// Where in the active list.
+        position: usize,
+        /// The index found there.
+        index: u32,
+        /// Rows of the matrix.
+        rows: usize,
+    },
+    /// The active list is not strictly ascending.
+    #[error("active[{position}] = {index} follows {previous}: sort the list ascending and drop duplicates")]
+    NotAscending {
+        /// Where in the active list.
+        position: usize,
+        /// The index found there.
+        index: u32,
+        /// The one before it.
+        previous: u32,
+    },
+    /// `THRESHER_ISA` or a command line names no instruction set of this crate.
+    #[error("unknown instruction set `{given}`: use one of scalar, avx2, avx512")]
+    UnknownIsa {
+        /// What was given.
+        given: String,
+    },
+    /// The processor cannot run the instruction set asked for.
+    #[error("this processor lacks {isa}: unset THRESHER_ISA to use {best}")]
+    IsaUnavailable {
+        /// What was asked for.
+        isa: Isa,
+        /// The best that runs here.
+        best: Isa,
+    },
+    /// A format name that this crate does not know.
+    #[error("unknown weight format `{given}`: use one of f32, f16, q8_0")]
+    UnknownFormat {
+        /// What was given.
+        given: String,
+    },
+    /// The operating system refused threads or memory.
+    #[error("{what}: {reason}")]
+    System {
+        /// What was asked of it.
+        what: &'static str,
+        /// Its answer.
+        reason: String,
+    },
+}

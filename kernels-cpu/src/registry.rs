@@ -1,0 +1,125 @@
+//! Every kernel of the crate, in one list: dispatch, tests, benches and reports walk it.
+
+use std::ops::Range;
+
+use crate::{Format, Isa, Matrix, scalar};
+#[cfg(target_arch = "x86_64")]
+use crate::{avx2, avx512};
+
+/// `out[j] = W[active[j]] . x`. Contract: the processor has the kernel's instruction set, `w` its format, `active`
+/// is in range, `x` has `w.cols()` elements, `out` as many as `active`.
+pub(crate) type Dot = unsafe fn(w: &Matrix<'_>, active: &[u32], x: &[f32], out: &mut [f32]);
+
+/// `y[c] += sum over j of h[j] * W[active[j]][c]`. Contract as for [`Dot`], with as many `h` as `active` and
+/// `columns` within the row, on whole blocks, `y` as long.
+pub(crate) type Accumulate = unsafe fn(w: &Matrix<'_>, active: &[u32], h: &[f32], columns: Range<usize>, y: &mut [f32]);
+
+/// What a kernel computes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Operator {
+    /// `out[j] = W[active[j]] . x`: one matrix, row-sparse.
+    Gemv,
+    /// `h[j] = act(gate[active[j]] . x) * (up[active[j]] . x)`: both input matrices of a gated FFN.
+    GateUp,
+    /// `y[c] += sum over j of h[j] * down[active[j]][c]`: the output matrix, stored neuron-major.
+    Down,
+}
+
+impl Operator {
+    /// Every operator.
+    pub const ALL: [Self; 3] = [Self::Gemv, Self::GateUp, Self::Down];
+
+    /// Its name in benches and records.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Gemv => "gemv",
+            Self::GateUp => "gate_up",
+            Self::Down => "down",
+        }
+    }
+}
+
+/// The hand-written loops of one instruction set for one weight format.
+pub struct Kernel {
+    isa: Isa,
+    format: Format,
+    pub(crate) dot: Dot,
+    pub(crate) accumulate: Accumulate,
+}
+
+impl Kernel {
+    /// Instruction set it is written for.
+    pub fn isa(&self) -> Isa {
+        self.isa
+    }
+
+    /// Weight format it reads.
+    pub fn format(&self) -> Format {
+        self.format
+    }
+
+    /// Its name as the executor of `operator`, such as `gate_up/avx512/f16`.
+    pub fn name(&self, operator: Operator) -> String {
+        format!("{}/{}/{}", operator.name(), self.isa, self.format)
+    }
+}
+
+/// Every kernel of this build. On processors other than x86-64 only the scalar ones exist.
+pub static KERNELS: &[Kernel] = &[
+    Kernel { isa: Isa::Scalar, format: Format::F32, dot: scalar::dot::dot, accumulate: scalar::accumulate::accumulate },
+    Kernel { isa: Isa::Scalar, format: Format::F16, dot: scalar::dot::dot, accumulate: scalar::accumulate::accumulate },
+    Kernel {
+        isa: Isa::Scalar,
+        format: Format::Q8_0,
+        dot: scalar::dot::dot,
+        accumulate: scalar::accumulate::accumulate,
+    },
+    #[cfg(target_arch = "x86_64")]
+    Kernel {
+        isa: Isa::Avx2,
+        format: Format::F32,
+        dot: avx2::dot_float::dot::<avx2::F32>,
+        accumulate: avx2::accumulate_float::accumulate::<avx2::F32>,
+    },
+    #[cfg(target_arch = "x86_64")]
+    Kernel {
+        isa: Isa::Avx2,
+        format: Format::F16,
+        dot: avx2::dot_float::dot::<avx2::F16>,
+        accumulate: avx2::accumulate_float::accumulate::<avx2::F16>,
+    },
+    #[cfg(target_arch = "x86_64")]
+    Kernel {
+        isa: Isa::Avx2,
+        format: Format::Q8_0,
+        dot: avx2::dot_q8_0::dot,
+        accumulate: avx2::accumulate_q8_0::accumulate,
+    },
+    #[cfg(target_arch = "x86_64")]
+    Kernel {
+        isa: Isa::Avx512,
+        format: Format::F32,
+        dot: avx512::dot_float::dot::<avx512::F32>,
+        accumulate: avx512::accumulate_float::accumulate::<avx512::F32>,
+    },
+    #[cfg(target_arch = "x86_64")]
+    Kernel {
+        isa: Isa::Avx512,
+        format: Format::F16,
+        dot: avx512::dot_float::dot::<avx512::F16>,
+        accumulate: avx512::accumulate_float::accumulate::<avx512::F16>,
+    },
+    #[cfg(target_arch = "x86_64")]
+    Kernel {
+        isa: Isa::Avx512,
+        format: Format::Q8_0,
+        dot: avx512::dot_q8_0::dot,
+        accumulate: avx512::accumulate_q8_0::accumulate,
+    },
+];
+
+/// The kernel of `isa` for `format`; the scalar one where this build has no other.
+pub(crate) fn kernel(isa: Isa, format: Format) -> &'static Kernel {
+    let find = |isa| KERNELS.iter().find(move |k| k.isa == isa && k.format == format);
+    find(isa).or_else(|| find(Isa::Scalar)).unwrap_or(&KERNELS[0])
+}

@@ -1,0 +1,5 @@
+//! The specification: each kernel in the plainest code that says what it computes.
+
+pub(crate) mod accumulate;
+pub(crate) mod dot;
+pub(crate) mod stream;

@@ -1,0 +1,136 @@
+//! Seeded weights and active sets for tests and benches, at any size.
+//!
+//! Weights are uniform in ±1/16 with full mantissas: no denormals, no zeros to skip. Active sets come as a
+//! [`Rotation`], so that a row is not read again before all others were: what is timed is memory, not the cache.
+
+use rayon::prelude::*;
+
+use crate::{Error, Format, Matrix, WeightBuffer};
+
+/// A sequence of pseudo-random numbers: SplitMix64 (Steele, Lea, Flood, OOPSLA 2014).
+#[derive(Debug, Clone)]
+pub struct Random(u64);
+
+impl Random {
+    /// The sequence of `seed`.
+    pub fn new(seed: u64) -> Self {
+        Self(seed)
+    }
+
+    /// The next 64 bits.
+    pub fn bits(&mut self) -> u64 {
+        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let z = (self.0 ^ (self.0 >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        let z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        z ^ (z >> 31)
+    }
+
+    /// Uniform below `n`, which must not be zero.
+    pub fn below(&mut self, n: usize) -> usize {
+        ((u128::from(self.bits()) * n as u128) >> 64) as usize
+    }
+
+    /// Uniform in [-1, 1).
+    pub fn signed(&mut self) -> f32 {
+        (self.bits() >> 40) as f32 / (1 << 23) as f32 - 1.0
+    }
+
+    /// `n` values uniform in [-1, 1).
+    pub fn vector(&mut self, n: usize) -> Vec<f32> {
+        (0..n).map(|_| self.signed()).collect()
+    }
+}
+
+/// A matrix of seeded weights that owns its memory.
+#[derive(Debug)]
+pub struct OwnedMatrix {
+    format: Format,
+    rows: usize,
+    cols: usize,
+    buffer: WeightBuffer,
+}
+
+impl OwnedMatrix {
+    /// `rows` x `cols` weights drawn from `seed`, filled by rayon's current pool.
+    ///
+    /// # Errors
+    /// A shape that is not whole blocks or does not fit in memory.
+    pub fn random(format: Format, rows: usize, cols: usize, seed: u64) -> Result<Self, Error> {
+        let row_bytes = format.row_bytes(cols)?;
+        let len = row_bytes.checked_mul(rows).ok_or(Error::TooLarge { format, rows, cols })?;
+        let mut buffer = WeightBuffer::zeroed(len)?;
+        let fill = |(row, bytes): (usize, &mut [u8])| fill_row(format, seed ^ (row as u64) << 20, bytes);
+        if row_bytes > 0 {
+            buffer.bytes_mut()[..len].par_chunks_mut(row_bytes).enumerate().for_each(fill);
+        }
+        Ok(Self { format, rows, cols, buffer })
+    }
+
+    /// The matrix, to be read.
+    ///
+    /// # Errors
+    /// None in practice: the shape was checked when the matrix was made.
+    pub fn view(&self) -> Result<Matrix<'_>, Error> {
+        let len = self.format.row_bytes(self.cols)? * self.rows;
+        Matrix::new(self.format, self.rows, self.cols, &self.buffer.bytes()[..len])
+    }
+}
+
+/// Weights are made bit by bit, without a conversion: filling gigabytes is part of every bench's start.
+fn fill_row(format: Format, seed: u64, bytes: &mut [u8]) {
+    let mut random = Random::new(seed);
+    match format {
+        // Sign and mantissa are random, the exponent that of 1/32 or of 1/16 less one bit.
+        Format::F32 => bytes.as_chunks_mut::<8>().0.iter_mut().for_each(|pair| {
+            let bits = random.bits() & 0x80ff_ffff_80ff_ffff | 0x3d00_0000_3d00_0000;
+            *pair = bits.to_le_bytes();
+        }),
+        Format::F16 => bytes.as_chunks_mut::<8>().0.iter_mut().for_each(|quad| {
+            let bits = random.bits() & 0x87ff_87ff_87ff_87ff | 0x2800_2800_2800_2800;
+            *quad = bits.to_le_bytes();
+        }),
+        Format::Q8_0 => bytes.as_chunks_mut::<{ crate::format::Q8_0_BYTES }>().0.iter_mut().for_each(|block| {
+            block[..2].copy_from_slice(&half::f16::from_f32(1.0 / 2048.0).to_le_bytes());
+            block[2..].as_chunks_mut::<8>().0.iter_mut().for_each(|q| *q = random.bits().to_le_bytes());
+        }),
+    }
+}
+
+/// Active sets of one density, each disjoint from the ones before it until every row has been used, then over again.
+#[derive(Debug)]
+pub struct Rotation {
+    sets: Vec<Vec<u32>>,
+    next: usize,
+}
+
+impl Rotation {
+    /// `round(rows * density)` rows a set (at least one), dealt from a seeded shuffle of all `rows`.
+    pub fn new(rows: usize, density: f64, seed: u64) -> Self {
+        let mut random = Random::new(seed);
+        let mut deck: Vec<u32> = (0..rows as u32).collect();
+        for i in (1..deck.len()).rev() {
+            deck.swap(i, random.below(i + 1));
+        }
+        let size = ((rows as f64 * density).round() as usize).clamp(1, rows.max(1));
+        let sets = deck.chunks_exact(size.min(deck.len().max(1))).map(sorted).collect();
+        Self { sets, next: 0 }
+    }
+
+    /// The next active set, strictly ascending.
+    pub fn next_set(&mut self) -> &[u32] {
+        let set = &self.sets[self.next];
+        self.next = (self.next + 1) % self.sets.len();
+        set
+    }
+
+    /// Rows in each set.
+    pub fn set_len(&self) -> usize {
+        self.sets[0].len()
+    }
+}
+
+fn sorted(rows: &[u32]) -> Vec<u32> {
+    let mut rows = rows.to_vec();
+    rows.sort_unstable();
+    rows
+}

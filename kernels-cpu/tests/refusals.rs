@@ -1,0 +1,96 @@
+//! What the doors refuse, and in which words.
+
+#![allow(clippy::unwrap_used)]
+
+use kernels_cpu::{Activation, Cpu, Error, Format, Isa, Matrix, Q8_0_BYTES};
+
+fn f32_matrix(rows: usize, cols: usize, bytes: &[u8]) -> Matrix<'_> {
+    Matrix::new(Format::F32, rows, cols, bytes).unwrap()
+}
+
+#[test]
+fn weights_must_fill_their_shape() {
+    let error = Matrix::new(Format::F16, 3, 5, &[0; 29]).unwrap_err();
+    assert_eq!(error.to_string(), "3 x 5 f16 weights take 30 bytes, given 29: check shape and format");
+    let error = Matrix::new(Format::Q8_0, 1, 1919, &[]).unwrap_err();
+    assert_eq!(error.to_string(), "1919 columns are not whole q8_0 blocks of 32: pad rows with zeros to 1920 columns");
+    assert!(matches!(Matrix::new(Format::F32, usize::MAX, 8, &[]), Err(Error::TooLarge { .. })));
+    assert!(matches!(Matrix::new(Format::F32, 8, usize::MAX, &[]), Err(Error::TooLarge { .. })));
+}
+
+#[test]
+fn indices_must_ascend_and_exist() {
+    let bytes = vec![0; 40 * 4 * 4];
+    let w = f32_matrix(40, 4, &bytes);
+    let cpu = Cpu::with(Isa::best(), 2).unwrap();
+    let gemv = |active: &[u32]| cpu.gemv(&w, &[0.0; 4], active, &mut vec![0.0; active.len()]);
+    let down = |active: &[u32]| cpu.down(&w, &vec![0.0; active.len()], active, &mut [0.0; 4]);
+    for (active, want) in [
+        (&[0, 5, 40][..], Error::OutOfRange { position: 2, index: 40, rows: 40 }),
+        (&[u32::MAX][..], Error::OutOfRange { position: 0, index: u32::MAX, rows: 40 }),
+        (&[3, 3][..], Error::NotAscending { position: 1, index: 3, previous: 3 }),
+        (&[1, 9, 8, 12][..], Error::NotAscending { position: 2, index: 8, previous: 9 }),
+        // The last index is in range, one before it is not: both rules matter.
+        (&[1, 90, 12][..], Error::OutOfRange { position: 1, index: 90, rows: 40 }),
+    ] {
+        assert_eq!(gemv(active).unwrap_err(), want);
+        assert_eq!(down(active).unwrap_err(), want);
+    }
+    gemv(&[]).unwrap();
+    down(&[]).unwrap();
+    gemv(&[0, 39]).unwrap();
+}
+
+#[test]
+fn slices_must_fit() {
+    let bytes = vec![0; 6 * 4 * 4];
+    let w = f32_matrix(6, 4, &bytes);
+    let other = f32_matrix(4, 6, &bytes);
+    let cpu = Cpu::with(Isa::best(), 1).unwrap();
+    let error = cpu.gemv(&w, &[0.0; 5], &[1], &mut [0.0]).unwrap_err();
+    assert_eq!(error.to_string(), "`x` has 5 elements, wanted 4: pass a slice of that length");
+    assert_eq!(cpu.gemv(&w, &[0.0; 4], &[1], &mut []), Err(Error::Length { operand: "out", given: 0, wanted: 1 }));
+    let h = cpu.gate_up(&w, &w, Activation::Relu, &[0.0; 4], &[1, 2], &mut [0.0]);
+    assert_eq!(h, Err(Error::Length { operand: "h", given: 1, wanted: 2 }));
+    assert_eq!(cpu.down(&w, &[0.0], &[], &mut [0.0; 4]), Err(Error::Length { operand: "h", given: 1, wanted: 0 }));
+    assert_eq!(cpu.down(&w, &[0.0], &[1], &mut [0.0; 3]), Err(Error::Length { operand: "y", given: 3, wanted: 4 }));
+    let error = cpu.gate_up(&w, &other, Activation::Relu, &[0.0; 4], &[1], &mut [0.0]).unwrap_err();
+    assert_eq!(
+        error.to_string(),
+        "`up` is f32 4 x 6, wanted f32 6 x 4 like its partner: use matrices of one layer and one format"
+    );
+}
+
+#[test]
+fn names_round_trip_and_strangers_are_refused() {
+    for isa in Isa::ALL {
+        assert_eq!(isa.to_string().parse::<Isa>().unwrap(), isa);
+    }
+    for format in Format::ALL {
+        assert_eq!(format.to_string().parse::<Format>().unwrap(), format);
+    }
+    let error = "sse9".parse::<Isa>().unwrap_err();
+    assert_eq!(error.to_string(), "unknown instruction set `sse9`: use one of scalar, avx2, avx512");
+    assert_eq!(
+        "q3_k".parse::<Format>().unwrap_err().to_string(),
+        "unknown weight format `q3_k`: use one of f32, f16, q8_0"
+    );
+}
+
+#[test]
+fn q8_0_blocks_have_ggmls_layout() {
+    // Scale 0.5 as little-endian f16, then 32 signed bytes; written out by hand.
+    let mut block = vec![0x00, 0x38];
+    block.extend((-16_i8..16).map(i8::cast_unsigned));
+    assert_eq!(block.len(), Q8_0_BYTES);
+    let weights: Vec<f32> = (-16..16).map(|q| 0.5 * q as f32).collect();
+    assert_eq!(Format::Q8_0.decode_row(&block), weights);
+
+    // Encoding puts the largest magnitude at 127 steps and rounds the others to the nearest.
+    let mut encoded = Vec::new();
+    let mut values = [0.0_f32; 32];
+    (values[0], values[1], values[31]) = (-127.0 * 0.25, 0.13, 31.6);
+    Format::Q8_0.encode(&values, &mut encoded).unwrap();
+    assert_eq!(encoded[..2], [0x00, 0x34]); // 0.25
+    assert_eq!([encoded[2], encoded[3], encoded[33]].map(u8::cast_signed), [-127, 1, 126]);
+}
