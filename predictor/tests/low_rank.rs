@@ -1,0 +1,130 @@
+//! The predictor against f64, and its figures of merit against their definitions.
+
+#![allow(clippy::unwrap_used)]
+
+use std::collections::BTreeSet;
+
+use kernels_cpu::{Cpu, Format, Isa, Matrix, synthetic::Random};
+use predictor::{Cost, Error, LowRank, Quality};
+use proptest::prelude::*;
+
+fn encoded(format: Format, rows: usize, cols: usize, random: &mut Random) -> Vec<u8> {
+    let mut bytes = Vec::new();
+    (0..rows).for_each(|_| format.encode(&random.vector(cols), &mut bytes).unwrap());
+    bytes
+}
+
+/// `W v` in f64 and, beside each value, `|W| |v|`.
+fn product(w: &Matrix<'_>, v: &[f64]) -> Vec<(f64, f64)> {
+    let row = |r| w.format().decode_row(w.row(r).unwrap());
+    (0..w.rows())
+        .map(|r| {
+            row(r)
+                .iter()
+                .zip(v)
+                .fold((0.0, 0.0), |(s, m), (&w, v)| (s + f64::from(w) * v, m + (f64::from(w) * v).abs()))
+        })
+        .collect()
+}
+
+proptest! {
+    #[test]
+    fn scores_agree_with_f64_at_any_rank(seed: u64, hidden in 1..5_usize, rank in 1..80_usize, neurons in 1..60_usize) {
+        for format in Format::ALL {
+            let mut random = Random::new(seed);
+            let hidden = hidden * 32;
+            let rank = rank.next_multiple_of(format.block_len());
+            let (fc1, fc2) = (encoded(format, rank, hidden, &mut random), encoded(format, neurons, rank, &mut random));
+            let fc1 = Matrix::new(format, rank, hidden, &fc1).unwrap();
+            let fc2 = Matrix::new(format, neurons, rank, &fc2).unwrap();
+            let x = random.vector(hidden);
+            let mut scores = vec![f32::NAN; neurons];
+            LowRank::new(fc1, fc2).unwrap().scores(&Cpu::with(Isa::best(), 2).unwrap(), &x, &mut scores).unwrap();
+
+            let x: Vec<f64> = x.into_iter().map(f64::from).collect();
+            let inner = product(&fc1, &x);
+            let relu: Vec<f64> = inner.iter().map(|&(v, _)| v.max(0.0)).collect();
+            // What fc1 may be off by, carried through |fc2|, plus what fc2 adds itself.
+            let u = |k: usize| (k + 4) as f64 / (1 << 23) as f64;
+            let slack: Vec<f64> = inner.iter().map(|&(_, m)| u(hidden) * m).collect();
+            let carried = product(&fc2, &slack);
+            for ((&got, (want, magnitude)), (_, carried)) in scores.iter().zip(product(&fc2, &relu)).zip(carried) {
+                prop_assert!((f64::from(got) - want).abs() <= 2.0 * carried + u(rank) * magnitude + 1e-30, "{format}: {got} {want}");
+            }
+        }
+    }
+
+    #[test]
+    fn quality_is_its_definition(
+        mass in prop::collection::vec(0.0..9.0_f32, 1..50),
+        predicted in prop::collection::btree_set(0..50_u32, 0..50),
+        active in prop::collection::btree_set(0..50_u32, 0..50),
+    ) {
+        let below = |set: BTreeSet<u32>| set.into_iter().filter(|&i| (i as usize) < mass.len()).collect::<Vec<u32>>();
+        let (predicted, active) = (below(predicted), below(active));
+        let quality = Quality::of(&predicted, &active, &mass).unwrap();
+        let hits = predicted.iter().filter(|i| active.contains(i)).count() as f64;
+        let expect = |part: f64, whole: usize| if whole == 0 { 1.0 } else { part / whole as f64 };
+        prop_assert_eq!(quality.recall(), expect(hits, active.len()));
+        prop_assert_eq!(quality.precision(), expect(hits, predicted.len()));
+        prop_assert_eq!(quality.density(), predicted.len() as f64 / mass.len() as f64);
+        let total: f64 = mass.iter().map(|&m| f64::from(m)).sum();
+        let skipped: f64 = (0..mass.len()).filter(|&i| !predicted.contains(&(i as u32))).map(|i| f64::from(mass[i])).sum();
+        let want = if total > 0.0 { skipped / total } else { 0.0 };
+        prop_assert!((quality.missed_mass() - want).abs() < 1e-12);
+
+        // Adding a layer to itself changes no ratio.
+        let mut twice = quality;
+        twice.add(&quality);
+        prop_assert_eq!((twice.recall(), twice.precision(), twice.density()), (quality.recall(), quality.precision(), quality.density()));
+    }
+}
+
+#[test]
+fn cost_at_powerinfers_mean_rank_is_a_tenth_of_the_ffn() {
+    // PowerInfer's predictors for LLaMA(ReGLU)-70B hold 5.66 B parameters (SOSP 2024, table 6): rank 1919 a layer.
+    let (hidden, rank, neurons) = (8192, 1919, 28672);
+    let (fc1, fc2) = (vec![0; rank * hidden * 2], vec![0; neurons * rank * 2]);
+    let fc1 = Matrix::new(Format::F16, rank, hidden, &fc1).unwrap();
+    let predictor = LowRank::new(fc1, Matrix::new(Format::F16, neurons, rank, &fc2).unwrap()).unwrap();
+    assert_eq!(predictor.cost(), Cost { parameters: 70_742_016, bytes: 141_484_032 });
+    assert!((80.0 * predictor.cost().parameters as f64 / 5.66e9 - 1.0).abs() < 1e-3);
+    assert!((predictor.cost().parameters as f64 / (3 * hidden * neurons) as f64 - 0.1).abs() < 0.001);
+}
+
+#[test]
+fn a_broken_hidden_state_shows() {
+    let ones = |rows: usize, cols: usize| {
+        let mut bytes = Vec::new();
+        Format::F32.encode(&vec![1.0; rows * cols], &mut bytes).unwrap();
+        bytes
+    };
+    let (fc1, fc2) = (ones(3, 2), ones(4, 3));
+    let fc1 = Matrix::new(Format::F32, 3, 2, &fc1).unwrap();
+    let mut predictor = LowRank::new(fc1, Matrix::new(Format::F32, 4, 3, &fc2).unwrap()).unwrap();
+    let mut scores = [0.0; 4];
+    predictor.scores(&Cpu::with(Isa::best(), 1).unwrap(), &[f32::NAN, 1.0], &mut scores).unwrap();
+    assert!(scores.iter().all(|s| s.is_nan()));
+}
+
+#[test]
+fn what_does_not_fit_is_refused() {
+    let bytes = [0; 48];
+    let m = |rows, cols| Matrix::new(Format::F32, rows, cols, &bytes[..rows * cols * 4]).unwrap();
+    assert_eq!(
+        LowRank::new(m(3, 4), m(6, 2)).unwrap_err().to_string(),
+        "fc1 gives 3 values but fc2 takes 2: fc2 must have one column per row of fc1"
+    );
+    let cpu = Cpu::with(Isa::best(), 1).unwrap();
+    assert!(matches!(
+        LowRank::new(m(2, 4), m(6, 2)).unwrap().scores(&cpu, &[0.0; 3], &mut [0.0; 6]),
+        Err(Error::Kernel(_))
+    ));
+    let neurons = |list, position, index| Err(Error::Neurons { list, position, index, neurons: 3 });
+    assert_eq!(Quality::of(&[0, 3], &[], &[1.0; 3]), neurons("predicted", 1, 3));
+    assert_eq!(Quality::of(&[], &[2, 1], &[1.0; 3]), neurons("active", 1, 1));
+    assert_eq!(Quality::of(&[], &[1, 1], &[1.0; 3]), neurons("active", 1, 1));
+    for bad in [f32::NAN, f32::INFINITY, -1.0] {
+        assert_eq!(Quality::of(&[], &[], &[0.0, bad]), Err(Error::Mass { index: 1, value: bad.to_string() }));
+    }
+}
