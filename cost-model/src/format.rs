@@ -1,0 +1,95 @@
+//! How weights lie in memory, as far as their size goes.
+
+use std::fmt;
+use std::str::FromStr;
+
+use serde::{Deserialize, Serialize};
+
+/// Values per q8_0 block (ggml: one f16 scale, then 32 signed bytes).
+const Q8_0_BLOCK: u64 = 32;
+/// Bytes per q8_0 block.
+const Q8_0_BLOCK_BYTES: u64 = 34;
+
+/// Storage format of a weight matrix.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub enum WeightFormat {
+    /// 4 bytes per weight.
+    #[serde(rename = "f32")]
+    F32,
+    /// 2 bytes per weight.
+    #[serde(rename = "f16")]
+    F16,
+    /// ggml's q8_0: 34 bytes per 32 weights.
+    #[serde(rename = "q8_0")]
+    Q8_0,
+}
+
+impl WeightFormat {
+    /// Every format.
+    pub const ALL: [Self; 3] = [Self::F32, Self::F16, Self::Q8_0];
+
+    /// Its one spelling.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::F32 => "f32",
+            Self::F16 => "f16",
+            Self::Q8_0 => "q8_0",
+        }
+    }
+
+    /// Bytes of one row of `cols` weights; q8_0 rows are padded to whole blocks.
+    pub fn row_bytes(self, cols: usize) -> u64 {
+        let cols = cols as u64;
+        match self {
+            Self::F32 => cols.saturating_mul(4),
+            Self::F16 => cols.saturating_mul(2),
+            Self::Q8_0 => cols.div_ceil(Q8_0_BLOCK).saturating_mul(Q8_0_BLOCK_BYTES),
+        }
+    }
+
+    /// Bytes of a `rows` x `cols` matrix; saturates.
+    pub fn bytes(self, rows: usize, cols: usize) -> u64 {
+        (rows as u64).saturating_mul(self.row_bytes(cols))
+    }
+}
+
+impl fmt::Display for WeightFormat {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+/// A format name that is not one of [`WeightFormat::ALL`].
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("unknown weight format `{0}`; known: f32, f16, q8_0")]
+pub struct UnknownFormat(pub String);
+
+impl FromStr for WeightFormat {
+    type Err = UnknownFormat;
+
+    fn from_str(s: &str) -> Result<Self, UnknownFormat> {
+        Self::ALL.into_iter().find(|f| f.as_str() == s).ok_or_else(|| UnknownFormat(s.to_owned()))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn spelling_round_trips_and_matches_json() {
+        for format in WeightFormat::ALL {
+            assert_eq!(format.to_string().parse(), Ok(format));
+            assert_eq!(serde_json::to_string(&format).unwrap(), format!("\"{format}\""));
+        }
+        assert!("F16".parse::<WeightFormat>().is_err());
+    }
+
+    #[test]
+    fn q8_0_rows_hold_whole_blocks() {
+        assert_eq!(WeightFormat::Q8_0.bytes(3, 64), 3 * 68);
+        assert_eq!(WeightFormat::Q8_0.bytes(3, 65), 3 * 102);
+        assert_eq!(WeightFormat::Q8_0.bytes(3, 0), 0);
+        assert_eq!(WeightFormat::F16.bytes(28672, 8192), 469_762_048);
+    }
+}

@@ -1,0 +1,329 @@
+//! What to compose and under which assumptions: a TOML file, every key optional.
+//!
+//! | key | default | why |
+//! |---|---|---|
+//! | `models` | `["llama-2-70b"]` | the model whose activations are known layer by layer |
+//! | `formats` | `["f16", "q8_0"]` | what people decode 70B models in on a CPU |
+//! | `policies` | see [`DEFAULT_POLICIES`] | dense, and each kind at several settings |
+//! | `predictor_rank` | 1919 | mean rank of PowerInfer's LLaMA(ReGLU)-70B predictors |
+//! | `context_tokens` | 2048 | a prompt with some files in it |
+//! | `utilisation` | 0.5 | rented machines idle; 0.3 to 0.6 is reported |
+//! | `usd_per_hour` | none | then the machine's share of a rented instance |
+//! | `dense_accuracy` | none | then the published figure, or unknown |
+//! | `kappa` | 1.0 | one unit of missed mass costs as much accuracy |
+
+use std::path::Path;
+
+use serde::{Deserialize, Serialize};
+
+use crate::format::{UnknownFormat, WeightFormat};
+use crate::model::{ModelShape, UnknownModel};
+use crate::origin::{Origin, Sourced};
+
+/// Policies composed if the scenario names none.
+pub const DEFAULT_POLICIES: [&str; 13] = [
+    "dense",
+    "fixed:0.02",
+    "fixed:0.05",
+    "fixed:0.12",
+    "per-layer:density=0.50",
+    "per-layer:density=0.25",
+    "per-layer:density=0.10",
+    "top-k:density=0.50",
+    "top-k:density=0.25",
+    "top-k:density=0.10",
+    "dynamic:miss=0.02",
+    "dynamic:miss=0.05",
+    "dynamic:miss=0.10",
+];
+
+/// A scenario with all defaults filled in.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct Scenario {
+    /// Models.
+    pub models: Sourced<Vec<ModelShape>>,
+    /// Weight formats.
+    pub formats: Sourced<Vec<WeightFormat>>,
+    /// Policies; their spelling is checked by whoever runs them.
+    pub policies: Sourced<Vec<String>>,
+    /// Predictor rank in every layer.
+    pub predictor_rank: Sourced<usize>,
+    /// Tokens in the KV cache.
+    pub context_tokens: Sourced<usize>,
+    /// Share of paid hours in which tokens are made.
+    pub utilisation: Sourced<f64>,
+    /// Price of the machine, if given.
+    pub usd_per_hour: Option<Sourced<f64>>,
+    /// Dense accuracy of every model, if given.
+    pub dense_accuracy: Option<Sourced<f64>>,
+    /// Accuracy lost per unit of missed mass; see [`crate::quality::under_loss`].
+    pub kappa: Sourced<f64>,
+}
+
+/// Why a scenario is refused. Each message names the file and the key.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum ScenarioError {
+    /// The file system refused.
+    #[error("{name}: {source}; check the path")]
+    Io {
+        /// The file.
+        name: String,
+        /// What it said.
+        source: std::io::Error,
+    },
+    /// Not TOML, an unknown key, or a value of the wrong type.
+    #[error("{name} line {line}: {what} (`{text}`); mend that line")]
+    Malformed {
+        /// The file.
+        name: String,
+        /// Line, from 1.
+        line: usize,
+        /// What the TOML reader said.
+        what: String,
+        /// The line.
+        text: String,
+    },
+    /// A value outside its range.
+    #[error("{name}: `{key}` {what}")]
+    Invalid {
+        /// The file.
+        name: String,
+        /// The key.
+        key: &'static str,
+        /// What is wrong, and what is wanted.
+        what: String,
+    },
+}
+
+#[derive(Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct File {
+    models: Option<Vec<String>>,
+    formats: Option<Vec<String>>,
+    policies: Option<Vec<String>>,
+    predictor_rank: Option<usize>,
+    context_tokens: Option<usize>,
+    utilisation: Option<f64>,
+    usd_per_hour: Option<f64>,
+    dense_accuracy: Option<f64>,
+    kappa: Option<f64>,
+}
+
+/// Names the file in origins and errors.
+struct Reader<'a> {
+    name: &'a str,
+}
+
+impl Reader<'_> {
+    fn given<T>(&self, value: T) -> Sourced<T> {
+        Sourced::new(value, Origin::assumed(format!("set in {}", self.name)))
+    }
+
+    fn or<T>(&self, value: Option<T>, default: T, why: Origin) -> Sourced<T> {
+        match value {
+            Some(value) => self.given(value),
+            None => Sourced::new(default, why),
+        }
+    }
+
+    fn invalid(&self, key: &'static str, what: impl Into<String>) -> ScenarioError {
+        ScenarioError::Invalid { name: self.name.to_owned(), key, what: what.into() }
+    }
+
+    fn number(
+        &self,
+        key: &'static str,
+        value: Option<f64>,
+        fits: fn(f64) -> bool,
+        wanted: &str,
+    ) -> Result<Option<f64>, ScenarioError> {
+        match value {
+            Some(v) if !(v.is_finite() && fits(v)) => Err(self.invalid(key, format!("is {v}; wanted {wanted}"))),
+            other => Ok(other),
+        }
+    }
+
+    /// Parses each name of a list that must not be empty or repeat itself.
+    fn list<T: PartialEq>(
+        &self,
+        key: &'static str,
+        names: Option<Vec<String>>,
+        parse: impl Fn(&str) -> Result<T, String>,
+    ) -> Result<Option<Vec<T>>, ScenarioError> {
+        let Some(names) = names else { return Ok(None) };
+        let mut parsed = Vec::with_capacity(names.len());
+        for name in &names {
+            let item = parse(name).map_err(|what| self.invalid(key, what))?;
+            if parsed.contains(&item) {
+                return Err(self.invalid(key, format!("names `{name}` twice; name it once")));
+            }
+            parsed.push(item);
+        }
+        if parsed.is_empty() {
+            return Err(self.invalid(key, "is empty; name at least one or drop the key"));
+        }
+        Ok(Some(parsed))
+    }
+}
+
+impl Scenario {
+    /// Reads a scenario file.
+    ///
+    /// # Errors
+    /// [`ScenarioError`]
+    pub fn read(path: &Path) -> Result<Self, ScenarioError> {
+        let name = path.display().to_string();
+        match std::fs::read_to_string(path) {
+            Ok(text) => Self::parse(&text, &name),
+            Err(source) => Err(ScenarioError::Io { name, source }),
+        }
+    }
+
+    /// Reads a scenario; `name` stands for the file in errors and origins.
+    ///
+    /// # Errors
+    /// [`ScenarioError::Malformed`], [`ScenarioError::Invalid`].
+    pub fn parse(text: &str, name: &str) -> Result<Self, ScenarioError> {
+        let file = toml::from_str(text).map_err(|e| malformed(&e, text, name))?;
+        Self::resolve(file, &Reader { name })
+    }
+
+    /// The scenario of an empty file.
+    ///
+    /// # Errors
+    /// None in a build that passes its tests.
+    pub fn defaults() -> Result<Self, ScenarioError> {
+        Self::resolve(File::default(), &Reader { name: "defaults" })
+    }
+
+    fn resolve(file: File, r: &Reader<'_>) -> Result<Self, ScenarioError> {
+        let model = |s: &str| ModelShape::named(s).map_err(|e: UnknownModel| e.to_string());
+        let models = r.list("models", file.models, model)?;
+        let format = |s: &str| s.parse().map_err(|e: UnknownFormat| e.to_string());
+        let formats = r.list("formats", file.formats, format)?;
+        let policies = r.list("policies", file.policies, |s| Ok(s.to_owned()))?;
+        let share = |u: f64| u > 0.0 && u <= 1.0;
+        let utilisation = r.number("utilisation", file.utilisation, share, "0 < u <= 1")?;
+        let positive = |v: f64| v >= 0.0;
+        let usd = r.number("usd_per_hour", file.usd_per_hour, positive, "at least 0")?;
+        let kappa = r.number("kappa", file.kappa, positive, "at least 0")?;
+        let accuracy = |v: f64| (0.0..=1.0).contains(&v);
+        let dense = r.number("dense_accuracy", file.dense_accuracy, accuracy, "0 to 1")?;
+        if file.predictor_rank == Some(0) {
+            return Err(r.invalid("predictor_rank", "is 0; wanted at least 1"));
+        }
+        Ok(Self {
+            models: r.or(
+                models,
+                vec![ModelShape::ALL[0]],
+                Origin::assumed("the model whose activations are known layer by layer"),
+            ),
+            formats: r.or(
+                formats,
+                vec![WeightFormat::F16, WeightFormat::Q8_0],
+                Origin::assumed("what 70B models are decoded in on a CPU"),
+            ),
+            policies: r.or(
+                policies,
+                DEFAULT_POLICIES.map(str::to_owned).to_vec(),
+                Origin::assumed("dense, and each kind of policy at several settings"),
+            ),
+            predictor_rank: r.or(
+                file.predictor_rank,
+                1919,
+                Origin::derived(
+                    "5.66e9 predictor parameters over 80 layers of 8192 + 28672: PowerInfer, \
+                     arXiv 2312.12456v2, Table 6",
+                ),
+            ),
+            context_tokens: r.or(file.context_tokens, 2048, Origin::assumed("a prompt with some files in it")),
+            utilisation: r.or(
+                utilisation,
+                0.5,
+                Origin::assumed("middle of the 30 to 60 % that gmicloud.ai reports (2026-05-28)"),
+            ),
+            usd_per_hour: usd.map(|v| r.given(v)),
+            dense_accuracy: dense.map(|v| r.given(v)),
+            kappa: r.or(kappa, 1.0, Origin::assumed("accuracy falls as fast as output mass is missed")),
+        })
+    }
+}
+
+fn malformed(error: &toml::de::Error, text: &str, name: &str) -> ScenarioError {
+    let at = error.span().map_or(0, |span| span.start).min(text.len());
+    let before = text.get(..at).unwrap_or_default();
+    let line = before.matches('\n').count();
+    ScenarioError::Malformed {
+        name: name.to_owned(),
+        line: line + 1,
+        what: error.message().replace('\n', "; "),
+        text: text.lines().nth(line).unwrap_or_default().trim().to_owned(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_empty_file_is_the_defaults_and_every_one_says_why() {
+        let scenario = Scenario::parse("", "s.toml").unwrap();
+        assert_eq!(scenario, Scenario::defaults().unwrap());
+        assert_eq!(scenario.utilisation.origin.kind(), "assumed");
+        assert_eq!(scenario.predictor_rank.origin.kind(), "derived");
+        assert_eq!(scenario.usd_per_hour, None);
+        assert_eq!(scenario.policies.value[0], crate::compose::DENSE);
+    }
+
+    #[test]
+    fn every_key_overrides_its_default() {
+        let text = r#"
+            models = ["code-llama-70b", "relu-llama-70b"]
+            formats = ["f32"]
+            policies = ["dense", "fixed:0.0"]
+            predictor_rank = 512
+            context_tokens = 0
+            utilisation = 1.0
+            usd_per_hour = 2
+            dense_accuracy = 0.5
+            kappa = 0
+        "#;
+        let s = Scenario::parse(text, "s.toml").unwrap();
+        let names: Vec<_> = s.models.value.iter().map(|m| m.name).collect();
+        assert_eq!(names, ["code-llama-70b", "relu-llama-70b"]);
+        assert_eq!(s.formats.value, [WeightFormat::F32]);
+        assert_eq!(s.policies.value, ["dense", "fixed:0.0"]);
+        let sizes = (s.predictor_rank.value, s.context_tokens.value);
+        assert_eq!(sizes, (512, 0));
+        assert_eq!((s.utilisation.value, s.kappa.value), (1.0, 0.0));
+        assert_eq!(s.usd_per_hour.unwrap().value, 2.0);
+        assert_eq!(s.dense_accuracy.unwrap().value, 0.5);
+        assert_eq!(s.kappa.origin, Origin::assumed("set in s.toml"));
+    }
+
+    #[test]
+    fn errors_are_one_line_with_file_and_key() {
+        let refuse = |text: &str, says: &[&str]| {
+            let error = Scenario::parse(text, "s.toml").unwrap_err().to_string();
+            assert!(error.starts_with("s.toml") && !error.contains('\n'), "{error}");
+            assert!(says.iter().all(|s| error.contains(s)), "{error}");
+        };
+        refuse("kappa = 1\nprice = 3", &["line 2", "price", "usd_per_hour"]);
+        refuse("utilisation = \"half\"", &["line 1", "utilisation"]);
+        refuse("kappa = ", &["line 1", "kappa"]);
+        refuse("predictor_rank = -3", &["predictor_rank"]);
+        refuse("predictor_rank = 0", &["`predictor_rank`", "at least 1"]);
+        refuse("utilisation = 0.0", &["`utilisation`", "0 < u <= 1"]);
+        refuse("utilisation = nan", &["`utilisation`", "NaN"]);
+        refuse("usd_per_hour = -1", &["`usd_per_hour`"]);
+        refuse("dense_accuracy = 53", &["`dense_accuracy`", "0 to 1"]);
+        refuse("kappa = inf", &["`kappa`"]);
+        refuse("models = [\"gpt\"]", &["`models`", "llama-2-70b"]);
+        refuse("formats = [\"q4\"]", &["`formats`", "q8_0"]);
+        refuse("formats = []", &["`formats`", "empty"]);
+        refuse("policies = [\"dense\", \"dense\"]", &["`policies`", "twice"]);
+        let missing = Scenario::read("no/such.toml".as_ref()).unwrap_err();
+        assert!(missing.to_string().starts_with("no/such.toml: "));
+    }
+}

@@ -1,0 +1,210 @@
+//! Composition over the example record, whose times are affine in bytes by construction.
+
+#![allow(clippy::unwrap_used, reason = "a test")]
+
+use cost_model::compose::{ComposeError, Composer, Composition, Configuration, DENSE};
+use cost_model::format::WeightFormat;
+use cost_model::model::ModelShape;
+use cost_model::origin::{Origin, Sourced};
+use cost_model::record::Record;
+
+/// The example's law: 30 us + 1.2 x bytes / (20 GB/s).
+const START_S: f64 = 30e-6;
+const SECONDS_PER_BYTE: f64 = 1.2 / 2e10;
+/// Six digits are kept in the file.
+const TOLERANCE: f64 = 1e-4;
+
+fn record() -> Record {
+    Record::parse(include_str!("fixtures/example-record.json"), "example").unwrap()
+}
+
+fn configuration(policy: &str, density: f64) -> Configuration {
+    let model = ModelShape::named("llama-2-70b").unwrap();
+    Configuration {
+        model,
+        format: WeightFormat::Q8_0,
+        policy: policy.into(),
+        predictor_rank: None,
+        densities: Sourced::new(vec![density; model.layers], Origin::assumed("a test")),
+        context_tokens: 1000,
+        threads: 2,
+        isa: "avx2".into(),
+    }
+}
+
+fn compose(c: &Configuration) -> Result<Composition, ComposeError> {
+    Composer::new(&record()).unwrap().compose(c)
+}
+
+fn ms(composition: &Composition, name: &str) -> f64 {
+    let term = composition.terms.iter().find(|t| t.name == name).unwrap();
+    term.ms.median
+}
+
+/// Time of `calls` kernels that read `bytes` together.
+fn law_ms(calls: f64, bytes: f64) -> f64 {
+    1e3 * (calls * START_S + bytes * SECONDS_PER_BYTE)
+}
+
+#[test]
+fn dense_terms_are_the_law_summed_over_layers() {
+    let c = configuration(DENSE, 1.0);
+    let composed = compose(&c).unwrap();
+    let p = c.model.parameters();
+    let bytes = |parameters: u64| parameters as f64 * 34.0 / 32.0;
+    let near = |name, expected: f64| {
+        let error = ms(&composed, name) / expected - 1.0;
+        assert!(error.abs() < TOLERANCE, "{name}: {error}");
+    };
+    near("attention projections", law_ms(320.0, bytes(p.attention())));
+    near("FFN gate and up", law_ms(80.0, bytes(p.gate + p.up)));
+    near("FFN down", law_ms(80.0, bytes(p.down)));
+    near("LM head", law_ms(1.0, bytes(p.head)));
+    // 80 layers x 1000 tokens x (key and value) x 8 heads x 128 x 2 bytes at 20 GB/s.
+    near("KV cache", 1e3 * 80.0 * 1000.0 * 4096.0 / 2e10);
+    assert!(composed.terms.iter().all(|t| t.name != "selection" && t.name != "predictor"));
+    assert!(!composed.extrapolated());
+    let sum: f64 = composed.terms.iter().map(|t| t.ms.median).sum();
+    assert!((composed.ms_per_token.median / sum - 1.0).abs() < 1e-12);
+    assert!((composed.tok_s.median * composed.ms_per_token.median - 1e3).abs() < 1e-9);
+}
+
+#[test]
+fn every_layer_has_its_own_density() {
+    let mut c = configuration("top-k:density=0.10", 0.0);
+    let active = |i: usize| 2867 + 100 * i;
+    c.densities.value = (0..80).map(|i| active(i) as f64 / 28672.0).collect();
+    let neurons: usize = (0..80).map(active).sum();
+    let composed = compose(&c).unwrap();
+    let expected = law_ms(80.0, (2 * neurons * 8704) as f64);
+    let error = ms(&composed, "FFN gate and up") / expected - 1.0;
+    assert!(error.abs() < TOLERANCE, "{error}");
+    assert!((ms(&composed, "selection") - 80.0 * 0.015).abs() < 1e-9);
+}
+
+#[test]
+fn errors_add_within_an_operator_and_in_quadrature_across() {
+    let composed = compose(&configuration(DENSE, 1.0)).unwrap();
+    // Every input is +-2 %, so every group is; KV divides by bandwidth: 1/0.98 above.
+    let half = |name: &str| {
+        let term = composed.terms.iter().find(|t| t.name == name).unwrap();
+        (term.ms.high - term.ms.median, term.ms.median - term.ms.low)
+    };
+    let gemv = half("attention projections").0 + half("LM head").0;
+    let others = ["FFN gate and up", "FFN down", "KV cache"].map(|n| half(n).0);
+    let expected = others.iter().fold(gemv * gemv, |s, h| s + h * h).sqrt();
+    let total = composed.ms_per_token;
+    assert!(((total.high - total.median) / expected - 1.0).abs() < 1e-9);
+    let ffn = half("FFN down");
+    let relative = ffn.0 / ms(&composed, "FFN down");
+    assert!((relative - 0.02).abs() < 1e-4 && (ffn.0 / ffn.1 - 1.0).abs() < 1e-3);
+}
+
+#[test]
+fn less_density_is_never_slower_nor_more_bytes() {
+    let record = record();
+    let composer = Composer::new(&record).unwrap();
+    let mut before: Option<Composition> = None;
+    for step in (1..=200).rev() {
+        let c = configuration("top-k:density=0.10", f64::from(step) / 200.0);
+        let now = composer.compose(&c).unwrap();
+        if let Some(before) = before {
+            assert!(now.ms_per_token.median <= before.ms_per_token.median);
+            assert!(now.bytes_per_token <= before.bytes_per_token);
+        }
+        before = Some(now);
+    }
+}
+
+#[test]
+fn predictors_are_timed_between_ranks_and_counted_in_memory() {
+    let mut c = configuration("top-k:density=0.10", 0.1);
+    let without = compose(&c).unwrap();
+    c.predictor_rank = Some(768);
+    let with = compose(&c).unwrap();
+    let bytes = 768.0 * (8192.0 + 28672.0) * 34.0 / 32.0;
+    let error = ms(&with, "predictor") / law_ms(80.0, 80.0 * bytes) - 1.0;
+    assert!(error.abs() < TOLERANCE, "{error}");
+    assert_eq!(with.memory.predictors, 80 * bytes as u64);
+    assert_eq!(with.memory.total() - without.memory.total(), with.memory.predictors);
+    assert!(!with.extrapolated());
+    assert!(without.assumptions.iter().any(|a| a.contains("no predictor")));
+    assert!(with.assumptions.iter().all(|a| !a.contains("no predictor")));
+
+    c.predictor_rank = Some(1919);
+    let beyond = compose(&c).unwrap();
+    assert!(beyond.terms.iter().all(|t| t.extrapolated == (t.name == "predictor")));
+}
+
+#[test]
+fn memory_is_every_parameter_in_its_format() {
+    let dense = compose(&configuration(DENSE, 1.0)).unwrap();
+    let p = ModelShape::named("llama-2-70b").unwrap().parameters();
+    let expected = (p.total() - p.norms) * 34 / 32 + 4 * p.norms;
+    assert_eq!(dense.memory.weights, expected);
+    assert_eq!(dense.memory.kv_cache, 80 * 1000 * 4096);
+    assert_eq!(dense.memory.index_tables, 0);
+    // Everything but the embedding table (one row of it) is read once per token.
+    let read = expected - 32000 * 8704 + 8704 + dense.memory.kv_cache;
+    assert_eq!(dense.bytes_per_token, read);
+}
+
+#[test]
+fn another_threshold_of_a_measured_kind_is_flagged() {
+    let composed = compose(&configuration("top-k:density=0.20", 0.2)).unwrap();
+    let term = composed.terms.iter().find(|t| t.name == "selection").unwrap();
+    assert!(term.extrapolated);
+    assert!(term.origin.to_string().contains("top-k:density=0.10"), "{}", term.origin);
+}
+
+#[test]
+fn selection_with_the_same_instruction_set_comes_first() {
+    let mut record = record();
+    let mut own = record.measurements.last().unwrap().clone();
+    own.isa = "avx2".into();
+    own.kernel = "select/avx2/f32".into();
+    own.seconds.median /= 2.0;
+    own.seconds.low /= 2.0;
+    own.seconds.high /= 2.0;
+    record.measurements.push(own);
+    let composer = Composer::new(&record).unwrap();
+    let composed = composer.compose(&configuration("top-k:density=0.10", 0.1)).unwrap();
+    assert!((ms(&composed, "selection") - 80.0 * 0.0075).abs() < 1e-9);
+}
+
+#[test]
+fn what_was_not_measured_is_refused_with_what_was() {
+    let refuse = |change: fn(&mut Configuration), says: &[&str]| {
+        let mut c = configuration("top-k:density=0.10", 0.1);
+        change(&mut c);
+        let error = compose(&c).unwrap_err().to_string();
+        assert!(says.iter().all(|s| error.contains(s)), "{error}");
+        assert!(!error.contains('\n'));
+    };
+    refuse(|c| c.isa = "avx512".into(), &["gemv avx512 q8_0 t2", "gemv avx2 q8_0 t2"]);
+    refuse(|c| c.format = WeightFormat::F16, &["gemv avx2 f16 t2"]);
+    refuse(|c| c.threads = 8, &["gemv avx2 q8_0 t8"]);
+    refuse(|c| c.policy = "fixed:0.0".into(), &["fixed:0.0", "top-k:density=0.10"]);
+    refuse(|c| c.context_tokens = usize::MAX, &["context_tokens"]);
+    refuse(|c| c.predictor_rank = Some(usize::MAX), &["predictor_rank"]);
+    refuse(|c| c.densities.value.truncate(3), &["3 densities", "80 layers"]);
+    refuse(|c| c.densities.value[7] = f64::NAN, &["NaN of layer 7"]);
+    refuse(|c| c.densities.value[7] = 1.1, &["1.1 of layer 7"]);
+    refuse(|c| c.policy = DENSE.into(), &["`dense` with density 0.1"]);
+
+    let mut record = record();
+    record.bandwidth.clear();
+    let error = Composer::new(&record).unwrap().compose(&configuration(DENSE, 1.0));
+    assert!(matches!(error, Err(ComposeError::Unmeasured { .. })));
+}
+
+/// The measured law is affine, so every curve predicts each of its points from the others.
+#[test]
+fn leave_one_out_finds_nothing_to_blame_in_affine_times() {
+    let record = record();
+    let composer = Composer::new(&record).unwrap();
+    let errors: Vec<f64> =
+        composer.curves().flat_map(|(_, curve)| curve.leave_one_out()).map(|left| left.error()).collect();
+    assert!(errors.len() >= 20);
+    assert!(errors.iter().all(|e| *e < 1e-3), "{errors:?}");
+}
