@@ -1,0 +1,104 @@
+//! Active sets from scores.
+//!
+//! A sparse FFN computes only some of its neurons. Something upstream scores them, a predictor or the gate
+//! itself; this crate turns one layer's scores into the strictly ascending list of neurons to compute, and
+//! learns from what came of it. It is pure: no I/O, no threads, no model, no `unsafe`. It never knows where
+//! scores come from.
+//!
+//! ```
+//! use threshold::{Audit, Auditor, Feedback, Inputs, PolicySpec, Shape};
+//!
+//! // A model of 2 layers of 8 neurons; hold the missed output mass at 5 %.
+//! let shape = Shape::new(2, 8)?;
+//! let spec: PolicySpec = "dynamic:miss=0.05".parse()?;
+//! let mut policy = spec.build(shape, &Inputs::default())?;
+//! let mut auditor = Auditor::new(42, 2, shape.neurons())?;
+//! let (mut active, mut audited) = (Vec::new(), Vec::new());
+//!
+//! for token in 0..400 {
+//!     for layer in 0..shape.layers() {
+//!         // Stands for a predictor: here it knows each neuron's mass.
+//!         let mass: Vec<f32> = (0..8).map(|i| ((i * 5 + token) % 8) as f32).collect();
+//!
+//!         policy.select(layer, &mass, &mut active)?;
+//!
+//!         // Stands for the kernels: they compute the active rows, and a few of the others.
+//!         let kept = active.iter().map(|&row| f64::from(mass[row as usize])).sum();
+//!         auditor.pick(&active, &mut audited)?;
+//!         let sampled: Vec<f32> = audited.iter().map(|&row| mass[row as usize]).collect();
+//!         let audit = Audit::from_sample(kept, &sampled, 8 - active.len())?;
+//!
+//!         policy.observe(layer, &Feedback { computed: active.len(), useful: None, audit: Some(audit) })?;
+//!     }
+//! }
+//! // 0 + 1 of a mass of 28 is 3.6 %, 0 + 1 + 2 is 11 %: two or three of eight rows are skipped.
+//! assert!((5..=6).contains(&active.len()));
+//! # Ok::<(), threshold::Error>(())
+//! ```
+//!
+//! # Policies
+//!
+//! | spelling | rule | holds | needs |
+//! |---|---|---|---|
+//! | `dense` | every neuron | quality | |
+//! | `fixed`, `fixed:0.0` | score ≥ one global threshold | neither | the model file's threshold, or one written out |
+//! | `per-layer:density=0.10` | score ≥ the layer's threshold | density, on the calibration text | a [`Calibration`] |
+//! | `top-k:density=0.10` | the k largest scores | density, exactly | |
+//! | `dynamic:miss=0.02` | the k largest scores, k by feedback | missed mass, on average, for any sequence | audits |
+//!
+//! [`PolicySpec`] reads and writes the spelling and builds the [`Policy`]. Density is the share of neurons
+//! computed; miss is the share of output mass that the skipped ones would have given. A score equal to the
+//! threshold is active; of equal scores at the end of a top-k the lowest indices win; a NaN is an error that
+//! says where. The guarantee of `dynamic`, with its proof and its conditions, is in the [`dynamic`] module.
+//!
+//! # Feedback
+//!
+//! After the kernels ran, [`Policy::observe`] takes what they saw. Density and precision are free; what was
+//! missed takes an audit: an [`Auditor`] picks a few skipped rows, the caller computes their masses, and
+//! [`Audit::from_sample`] estimates the missed mass without bias. Only policies that
+//! [need audits](Policy::needs_audit) are worth that work.
+//!
+//! # Cost
+//!
+//! Policies hold constant memory and allocate nothing per token. [`select`] holds the kernels:
+//! thresholding is one branch-free pass, top-k three histograms and never a sort.
+//!
+//! # Without a model
+//!
+//! [`ScoreStream`] draws masses and scores from published per-layer quantiles ([`QuantileTable`]), with hot
+//! neurons and with drift between prompts; `cargo bench -p threshold` compares all policies on it.
+
+#![forbid(unsafe_code)]
+
+mod audit;
+mod calibration;
+mod dense;
+pub mod dynamic;
+mod error;
+mod feedback;
+mod fixed;
+mod normal;
+mod per_layer;
+mod policy;
+mod prng;
+mod quantiles;
+mod quantity;
+pub mod select;
+mod spec;
+pub mod stream;
+mod top_k;
+
+pub use audit::{Audit, Auditor};
+pub use calibration::{Calibration, CalibrationBuilder};
+pub use dense::Dense;
+pub use dynamic::Dynamic;
+pub use error::Error;
+pub use feedback::Feedback;
+pub use fixed::Fixed;
+pub use per_layer::PerLayer;
+pub use policy::{Policy, Shape};
+pub use quantiles::QuantileTable;
+pub use quantity::{Density, Miss, Threshold};
+pub use spec::{FORMS, Inputs, PolicySpec};
+pub use stream::{Knobs, ScoreStream};
+pub use top_k::TopK;

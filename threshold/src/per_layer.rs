@@ -1,0 +1,61 @@
+//! `per-layer`: a threshold for each layer, calibrated once.
+
+use crate::policy::{check_length, in_layer};
+use crate::{Calibration, Density, Error, Feedback, Policy, Shape, select};
+
+/// One threshold per layer, so that every layer has the wanted density on a calibration text; as TEAL
+/// (Liu et al., arXiv 2408.14690) and CATS (Lee et al., arXiv 2404.08763) set theirs.
+///
+/// The density holds for as long as the scores stay distributed as they were on that text.
+#[derive(Clone, Debug)]
+pub struct PerLayer {
+    shape: Shape,
+    thresholds: Vec<f32>,
+}
+
+impl PerLayer {
+    /// From thresholds that are known; −∞ leaves a layer dense.
+    ///
+    /// # Errors
+    /// [`Error::WrongLength`] unless there is one threshold per layer; [`Error::OutOfRange`] for NaN and for
+    /// +∞, which would silently skip a whole layer.
+    pub fn new(shape: Shape, thresholds: Vec<f32>) -> Result<Self, Error> {
+        check_length("thresholds", thresholds.len(), shape.layers())?;
+        if let Some(&bad) = thresholds.iter().find(|t| t.is_nan() || **t == f32::INFINITY) {
+            return Err(Error::out_of_range("threshold", &bad, "a number below infinity"));
+        }
+        Ok(Self { shape, thresholds })
+    }
+
+    /// From statistics of sample scores.
+    ///
+    /// # Errors
+    /// [`Error::WrongLength`] unless the calibration has the layers of `shape`;
+    /// [`Error::EmptyCalibration`] for a layer that saw no score; [`Error::OutOfRange`] where most of the
+    /// sample is +∞.
+    pub fn calibrated(shape: Shape, density: Density, calibration: &Calibration) -> Result<Self, Error> {
+        check_length("calibrated layers", calibration.layers(), shape.layers())?;
+        let thresholds: Result<_, _> = (0..shape.layers()).map(|layer| calibration.threshold(layer, density)).collect();
+        Self::new(shape, thresholds?)
+    }
+}
+
+impl Policy for PerLayer {
+    fn shape(&self) -> Shape {
+        self.shape
+    }
+
+    fn select(&mut self, layer: usize, scores: &[f32], active: &mut Vec<u32>) -> Result<(), Error> {
+        active.clear();
+        self.shape.check_scores(layer, scores)?;
+        select::at_least(scores, self.thresholds[layer], active).map_err(in_layer(layer))
+    }
+
+    fn observe(&mut self, layer: usize, feedback: &Feedback) -> Result<(), Error> {
+        self.shape.check_feedback(layer, feedback)
+    }
+
+    fn threshold(&self, layer: usize) -> Option<f32> {
+        self.thresholds.get(layer).copied()
+    }
+}
