@@ -1,0 +1,118 @@
+#!/usr/bin/env bash
+# Compiles kernels/*.cu: PTX for ptx/, and machine code of every supported GPU generation as a check.
+#
+#   ./build-ptx.sh           compile, check, write ptx/ and ptx/sources.sha256
+#   ./build-ptx.sh --check   the same, but fail instead of writing if ptx/ would change
+#
+# Fails on a spill, a stack frame or local memory in any kernel for any target, and prints registers
+# and shared memory of each. Uses CUDA 13.0's nvcc from PATH, else installs it from PyPI (about
+# 400 MB) into the cargo target folder. Needs python3 and a C++ compiler; no GPU, no driver.
+set -euo pipefail
+
+here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
+cd "$here"
+
+# PTX carries the version of the toolkit that made it and loads only on a driver at least as new:
+# 13.0 is PTX 9.0, driver 580. src/probe.rs states the same.
+toolkit=13.0
+ptx_target=compute_80
+machine_targets=(sm_80 sm_89 sm_90a sm_100)
+
+mode=${1:-write}
+case $mode in
+  write | --check) ;;
+  *)
+    echo "usage: build-ptx.sh [--check]" >&2
+    exit 2
+    ;;
+esac
+
+is_wanted_nvcc() { "$1" --version 2>/dev/null | grep -q "release $toolkit,"; }
+
+find_nvcc() {
+  if command -v nvcc >/dev/null && is_wanted_nvcc nvcc; then
+    command -v nvcc
+    return
+  fi
+  local target=${CARGO_TARGET_DIR:-$here/../target}
+  local environment=$target/cuda-$toolkit
+  local nvcc
+  nvcc=$(find "$environment" -path '*/nvidia/cu13/bin/nvcc' 2>/dev/null | head -n 1 || true)
+  if [ -z "$nvcc" ]; then
+    echo "no nvcc $toolkit on PATH: installing it from PyPI into $environment" >&2
+    python3 -m venv "$environment"
+    "$environment/bin/pip" install --quiet --disable-pip-version-check \
+      "nvidia-cuda-nvcc==$toolkit.*" "nvidia-nvvm==$toolkit.*" "nvidia-cuda-crt==$toolkit.*" \
+      "nvidia-cuda-runtime==$toolkit.*" "nvidia-cuda-cccl==$toolkit.*" >&2
+    nvcc=$(find "$environment" -path '*/nvidia/cu13/bin/nvcc' | head -n 1)
+  fi
+  is_wanted_nvcc "$nvcc" || {
+    echo "$nvcc is not nvcc $toolkit" >&2
+    exit 1
+  }
+  echo "$nvcc"
+}
+
+# ptxas -v speaks of one kernel in three lines: compiling, stack and spills, registers.
+# Prints one row per kernel; exits 1 if any kernel keeps something outside registers.
+table() {
+  awk -v target="$1" '
+    /Compiling entry function/ { split($0, part, "\047"); kernel = part[2] }
+    /bytes stack frame/ {
+      stack = $0; sub(/ bytes stack frame.*/, "", stack); sub(/.* /, "", stack)
+      stores = $0; sub(/ bytes spill stores.*/, "", stores); sub(/.* /, "", stores)
+      loads = $0; sub(/ bytes spill loads.*/, "", loads); sub(/.* /, "", loads)
+    }
+    /Used [0-9]+ registers/ {
+      registers = $0; sub(/ registers.*/, "", registers); sub(/.* /, "", registers)
+      shared = 0
+      if ($0 ~ /bytes smem/) { shared = $0; sub(/ bytes smem.*/, "", shared); sub(/.* /, "", shared) }
+      outside = stack + stores + loads
+      if ($0 ~ /bytes lmem/) outside += 1
+      printf "%-8s %-14s %9d %8d %6d %7d\n", target, kernel, registers, shared, stack, stores + loads
+      if (outside > 0) bad = 1
+      kernels += 1
+    }
+    END { exit bad || kernels == 0 }'
+}
+
+nvcc=$(find_nvcc)
+out=$(mktemp -d)
+trap 'rm -rf "$out"' EXIT
+
+# Contraction is spelled out with fmaf in the sources: with it off, the kernels round as the
+# emulation does.
+flags=(-std=c++17 -O3 -fmad=false -I kernels)
+
+failed=0
+printf '%-8s %-14s %9s %8s %6s %7s\n' target kernel registers shared stack spilled
+for source in kernels/*.cu; do
+  name=$(basename "$source" .cu)
+  "$nvcc" "${flags[@]}" -arch=$ptx_target -ptx -o "$out/$name.ptx" "$source"
+  for target in "${machine_targets[@]}"; do
+    "$nvcc" "${flags[@]}" -gencode="arch=${target/sm_/compute_},code=$target" -cubin -Xptxas -v \
+      -o "$out/$name.$target.cubin" "$source" 2>"$out/log" || { cat "$out/log" >&2; exit 1; }
+    table "$target" <"$out/log" || failed=1
+  done
+done
+if [ "$failed" = 1 ]; then
+  echo "a kernel above spills or keeps something in local memory" >&2
+  exit 1
+fi
+
+if [ "$mode" = --check ]; then
+  for made in "$out"/*.ptx; do
+    cmp "$made" "ptx/$(basename "$made")" || {
+      echo "ptx/ is out of date: run kernels-cuda/build-ptx.sh" >&2
+      exit 1
+    }
+  done
+  sha256sum --check --quiet ptx/sources.sha256
+else
+  mkdir -p ptx
+  rm -f ptx/*.ptx
+  cp "$out"/*.ptx ptx/
+fi
+if [ "$mode" = write ]; then
+  sha256sum kernels/*.cu kernels/*.cuh kernels/params.h ptx/*.ptx >ptx/sources.sha256
+fi

@@ -1,0 +1,136 @@
+// Enough of CUDA for kernels/*.cu to compile as C++17 and run on the host.
+//
+// A launch runs its blocks one after another and the threads of a block as fibers, switched only
+// where a thread must wait: __syncthreads, a shuffle, a ballot. What it shows:
+//   - indices, tails, masks, reductions: the values, by the same source
+//   - a global access outside the buffers that the launch was given, or misaligned
+//   - a global address written by two threads, or read by one after another wrote it
+//   - shared memory read before it was written: every block starts with it full of NaN
+//   - a barrier or a warp operation that some of its threads never reach
+//   - a missing barrier, if the order of threads decides the result: launches take an order
+// What it cannot show: the memory model beyond that order, bank conflicts, coalescing, real
+// scheduling, speed, accesses past a shared array, and the last bit of expf.
+#pragma once
+
+#include <cmath>
+#include <cstdint>
+#include <cstring>
+
+#define __global__
+#define __device__
+#define __forceinline__ inline
+#define __grid_constant__
+#define __launch_bounds__(...)
+// All shared arrays lie in one section of their own, which is filled with NaN before each block.
+#define __shared__ static __attribute__((section("thresher_shared")))
+
+struct Index3 {
+  unsigned int x, y, z;
+};
+inline Index3 threadIdx, blockIdx, blockDim, gridDim;
+
+struct alignas(16) uint4 {
+  unsigned int x, y, z, w;
+};
+struct alignas(16) float4 {
+  float x, y, z, w;
+};
+
+namespace emulation {
+
+enum class Meeting : uint8_t { BLOCK, SHUFFLE, BALLOT };
+
+// Waits for the other threads of the meeting and gives this thread what it takes from it:
+// SHUFFLE the value of lane `from`, BALLOT the lanes whose value is not zero.
+uint64_t meet(Meeting meeting, unsigned int lanes, uint64_t value, unsigned int from);
+
+// Whether the launch may read or write `bytes` at `address`; if not, the launch has failed.
+bool may_read(const void* address, uint64_t bytes);
+bool may_write(const void* address, uint64_t bytes);
+
+inline unsigned int lane() { return threadIdx.x % 32; }
+
+template <class T>
+T shuffle(unsigned int lanes, T value, unsigned int from) {
+  static_assert(sizeof(T) <= sizeof(uint64_t), "one register pair at most");
+  uint64_t bits = 0;
+  std::memcpy(&bits, &value, sizeof(T));
+  bits = meet(Meeting::SHUFFLE, lanes, bits, from);
+  std::memcpy(&value, &bits, sizeof(T));
+  return value;
+}
+
+template <class T>
+T read(const T* address) {
+  T value = {};
+  if (may_read(address, sizeof(T))) std::memcpy(&value, address, sizeof(T));
+  return value;
+}
+
+template <class T>
+void write(T* address, T value) {
+  if (may_write(address, sizeof(T))) std::memcpy(address, &value, sizeof(T));
+}
+
+}  // namespace emulation
+
+inline void __syncthreads() { emulation::meet(emulation::Meeting::BLOCK, 0, 0, 0); }
+
+template <class T>
+T __shfl_xor_sync(unsigned int lanes, T value, unsigned int mask) {
+  return emulation::shuffle(lanes, value, emulation::lane() ^ mask);
+}
+
+template <class T>
+T __shfl_sync(unsigned int lanes, T value, unsigned int from) {
+  return emulation::shuffle(lanes, value, from % 32);
+}
+
+inline unsigned int __ballot_sync(unsigned int lanes, int predicate) {
+  return static_cast<unsigned int>(
+      emulation::meet(emulation::Meeting::BALLOT, lanes, predicate != 0, 0));
+}
+
+template <class T>
+T __ldg(const T* address) {
+  return emulation::read(address);
+}
+
+template <class T>
+T __ldcg(const T* address) {
+  return emulation::read(address);
+}
+
+template <class T>
+void __stcg(T* address, T value) {
+  emulation::write(address, value);
+}
+
+template <class T>
+T min(T a, T b) {
+  return b < a ? b : a;
+}
+
+inline float __uint_as_float(unsigned int bits) {
+  float value;
+  std::memcpy(&value, &bits, sizeof value);
+  return value;
+}
+
+struct __half {
+  unsigned short bits;
+};
+
+inline __half __ushort_as_half(unsigned short bits) { return {bits}; }
+
+inline float __half2float(__half half) {
+  const unsigned int sign = (half.bits & 0x8000u) << 16;
+  const unsigned int exponent = half.bits >> 10 & 0x1f;
+  const unsigned int fraction = half.bits & 0x3ff;
+  if (exponent == 0) {
+    const float magnitude = std::ldexp(static_cast<float>(fraction), -24);
+    return sign ? -magnitude : magnitude;
+  }
+  const unsigned int exponent_bits = exponent == 31 ? 0xffu : exponent - 15 + 127;
+  return __uint_as_float(sign | exponent_bits << 23 | fraction << 13);
+}

@@ -1,0 +1,75 @@
+// The kernels, compiled for the host from the sources that nvcc compiles, by name.
+#include "../down.cu"
+#include "../gate_up.cu"
+#include "../gemv.cu"
+#include "faulty.h"
+#include "launch.h"
+
+#include <cstddef>
+#include <cstring>
+
+namespace emulation {
+namespace {
+
+#define KERNEL(name, Params) \
+  { #name, [](const void* params) { name(*static_cast<const Params*>(params)); } }
+
+constexpr Kernel KERNELS[] = {
+    KERNEL(gemv_f32, GemvParams),       KERNEL(gemv_f16, GemvParams),
+    KERNEL(gemv_q8_0, GemvParams),      KERNEL(gate_up_f32, GateUpParams),
+    KERNEL(gate_up_f16, GateUpParams),  KERNEL(gate_up_q8_0, GateUpParams),
+    KERNEL(down_f32, DownParams),       KERNEL(down_f16, DownParams),
+    KERNEL(down_q8_0, DownParams),      KERNEL(faulty_bounds, GemvParams),
+    KERNEL(faulty_store, GemvParams),   KERNEL(faulty_barrier, GemvParams),
+    KERNEL(faulty_shared, GemvParams),  KERNEL(faulty_order, GemvParams),
+    KERNEL(faulty_shuffle, GemvParams), KERNEL(faulty_alignment, GemvParams),
+};
+
+}  // namespace
+
+const Kernel* find_kernel(const char* name) {
+  for (const Kernel& kernel : KERNELS) {
+    if (std::strcmp(kernel.name, name) == 0) return &kernel;
+  }
+  return nullptr;
+}
+
+}  // namespace emulation
+
+#define LAYOUT(Params, ...)                                      \
+  if (std::strcmp(name, #Params) == 0) {                         \
+    const size_t all[] = {sizeof(Params), alignof(Params), __VA_ARGS__}; \
+    const size_t count = sizeof(all) / sizeof(all[0]);           \
+    if (count > capacity) return 0;                              \
+    std::memcpy(values, all, sizeof(all));                       \
+    return count;                                                \
+  }
+
+extern "C" size_t thresher_layout(const char* name, size_t* values, size_t capacity) {
+  LAYOUT(GemvParams, offsetof(GemvParams, weights), offsetof(GemvParams, x),
+         offsetof(GemvParams, active), offsetof(GemvParams, active_count), offsetof(GemvParams, h),
+         offsetof(GemvParams, row_bytes), offsetof(GemvParams, cols))
+  LAYOUT(GateUpParams, offsetof(GateUpParams, gate), offsetof(GateUpParams, up),
+         offsetof(GateUpParams, x), offsetof(GateUpParams, active),
+         offsetof(GateUpParams, active_count), offsetof(GateUpParams, h),
+         offsetof(GateUpParams, row_bytes), offsetof(GateUpParams, cols),
+         offsetof(GateUpParams, activation))
+  LAYOUT(DownParams, offsetof(DownParams, weights), offsetof(DownParams, h),
+         offsetof(DownParams, active), offsetof(DownParams, active_count), offsetof(DownParams, y),
+         offsetof(DownParams, row_bytes), offsetof(DownParams, cols))
+  return 0;
+}
+
+#define CONSTANT(constant) \
+  if (std::strcmp(name, #constant) == 0) return constant;
+
+extern "C" int64_t thresher_constant(const char* name) {
+  CONSTANT(THRESHER_ROW_THREADS)
+  CONSTANT(THRESHER_ROW_BLOCKS_PER_SM)
+  CONSTANT(THRESHER_DOWN_THREADS)
+  CONSTANT(THRESHER_DOWN_BLOCKS_PER_SM)
+  CONSTANT(THRESHER_DOWN_COLUMNS)
+  CONSTANT(THRESHER_RELU)
+  CONSTANT(THRESHER_SILU)
+  return -1;
+}

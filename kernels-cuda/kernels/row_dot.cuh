@@ -1,0 +1,98 @@
+// Dot products of one x with a row of each of MATRICES matrices, by one warp.
+//
+//         ├──── span: 32 chunks ────┼── .. IN_FLIGHT spans are asked for before the first is used
+//   row   │lane 0│lane 1│..│lane 31 │lane 0│lane 1│..│lane 31│lane 0 ..
+//   x     │  the same columns, through the cache, once for all the matrices
+//
+// In flight per warp: f32 and f16, 4 spans of 512 bytes a matrix; q8_0, 8 spans of 136. For gate_up in
+// f16 that is 4 KiB a warp, 64 KiB a multiprocessor. Keeping 4.8 TB/s (H200, published) busy over 132
+// multiprocessors at a latency of 0.7 us (assumed) takes 25 KiB each (derived).
+//
+// A lane adds its chunks left to right, then the warp adds its lanes: the order depends on `cols`
+// and the format alone, never on the grid or on alignment.
+#pragma once
+
+#include "formats.cuh"
+
+template <bool WIDE, uint32_t COLUMNS>
+__device__ __forceinline__ void load_x(const float* at, uint32_t present, float (&x)[COLUMNS]) {
+#pragma unroll
+  for (uint32_t i = 0; i < COLUMNS; i += 4) {
+    if (WIDE) {
+      const float4 four = __ldg(reinterpret_cast<const float4*>(at + i));
+      x[i] = four.x;
+      x[i + 1] = four.y;
+      x[i + 2] = four.z;
+      x[i + 3] = four.w;
+    } else {
+#pragma unroll
+      for (uint32_t k = i; k < i + 4; ++k) x[k] = present > k ? __ldg(at + k) : 0.f;
+    }
+  }
+}
+
+// One lane's share of a row: where it stands.
+struct Cursor {
+  uint32_t column;
+  uint64_t bytes;  // from the start of the row
+};
+
+// Adds the lane's chunks in the next SPANS spans and moves on. Columns past `present` count as zero.
+template <class F, bool WIDE, uint32_t SPANS, int MATRICES>
+__device__ __forceinline__ void add_spans(const uint8_t* const (&rows)[MATRICES], const float* x,
+                                          uint32_t present, Cursor& cursor,
+                                          float (&sums)[MATRICES]) {
+  constexpr uint32_t SPAN = WARP * F::COLUMNS;
+  typename F::Chunk chunks[SPANS][MATRICES];
+#pragma unroll
+  for (uint32_t i = 0; i < SPANS; ++i) {
+#pragma unroll
+    for (int m = 0; m < MATRICES; ++m) {
+      chunks[i][m] =
+          F::template load<WIDE>(rows[m] + cursor.bytes + F::offset(i * SPAN), cursor.column, present);
+    }
+  }
+#pragma unroll
+  for (uint32_t i = 0; i < SPANS; ++i) {
+    float values[F::COLUMNS];
+    load_x<WIDE>(x + cursor.column + i * SPAN, present, values);
+#pragma unroll
+    for (int m = 0; m < MATRICES; ++m) {
+      float weights[F::COLUMNS];
+      F::decode(chunks[i][m], weights);
+#pragma unroll
+      for (uint32_t k = 0; k < F::COLUMNS; ++k) sums[m] = fmaf(weights[k], values[k], sums[m]);
+    }
+  }
+  cursor.column += SPANS * SPAN;
+  cursor.bytes += F::offset(SPANS * SPAN);
+}
+
+template <class F, bool WIDE, int MATRICES>
+__device__ __forceinline__ void lane_dot(const uint8_t* const (&rows)[MATRICES], const float* x,
+                                         uint32_t cols, float (&sums)[MATRICES]) {
+  constexpr uint32_t LAST_CHUNK = (F::IN_FLIGHT - 1) * WARP * F::COLUMNS;
+  const uint32_t first = threadIdx.x % WARP * F::COLUMNS;
+  Cursor cursor = {first, F::offset(first)};
+  while (cursor.column + LAST_CHUNK + F::COLUMNS <= cols) {
+    add_spans<F, WIDE, F::IN_FLIGHT>(rows, x, F::COLUMNS, cursor, sums);
+  }
+  while (cursor.column < cols) {
+    add_spans<F, WIDE, 1>(rows, x, cols - cursor.column, cursor, sums);
+  }
+}
+
+// Every lane of the warp must call this; every lane gets the sums.
+template <class F, int MATRICES>
+__device__ __forceinline__ void row_dot(const uint8_t* const (&rows)[MATRICES], bool wide,
+                                        const float* x, uint32_t cols, float (&sums)[MATRICES]) {
+#pragma unroll
+  for (int m = 0; m < MATRICES; ++m) sums[m] = 0.f;
+  if (wide) {
+    lane_dot<F, true>(rows, x, cols, sums);
+  } else {
+    lane_dot<F, false>(rows, x, cols, sums);
+  }
+#pragma unroll
+  for (int m = 0; m < MATRICES; ++m) sums[m] = warp_sum(sums[m]);
+}

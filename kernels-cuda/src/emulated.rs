@@ -1,0 +1,411 @@
+//! The kernels run on the host: the sources that nvcc compiles, compiled as C++ against
+//! `kernels/emulation/host.h`, which says what this can show and what it cannot.
+//!
+//! A test tool, in this crate for its tests (feature `emulation`): slow, and only where build.rs
+//! found a C++17 compiler on Linux.
+
+use std::ffi::{CString, c_char, c_int, c_void};
+
+use crate::{
+    Activation, Error, Format, Kernel, Operator,
+    active::check_active,
+    launch::Grid,
+    params::{DownParams, GateUpParams, GemvParams},
+    shape::{Shape, check_length},
+};
+
+/// Memory that a launch may touch; anything else is a fault.
+#[repr(C)]
+#[derive(Clone, Copy)]
+struct Buffer {
+    start: *const c_void,
+    bytes: u64,
+    writable: u32,
+}
+
+unsafe extern "C" {
+    fn thresher_emulate(
+        name: *const c_char,
+        params: *const c_void,
+        blocks: u32,
+        threads: u32,
+        buffers: *const Buffer,
+        buffer_count: usize,
+        order: u64,
+        message: *mut c_char,
+        message_capacity: usize,
+    ) -> c_int;
+    fn thresher_layout(name: *const c_char, values: *mut usize, capacity: usize) -> usize;
+    fn thresher_constant(name: *const c_char) -> i64;
+}
+
+/// Why an operator gave no result.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum Failure {
+    /// The arguments were refused before anything ran.
+    #[error(transparent)]
+    Refused(#[from] Error),
+    /// The kernel did what no kernel may: the first such act.
+    #[error("{0}")]
+    Fault(String),
+}
+
+/// A GPU of the emulated kind. The operators are those of [`crate::Gpu`], with weights as bytes.
+#[derive(Debug, Clone, Copy)]
+pub struct Emulator {
+    /// Multiprocessors: with few, kernels stride over their rows more often.
+    pub multiprocessors: u32,
+    /// Order of threads between two waits: 0 is ascending, any other value seeds a random order.
+    pub order: u64,
+    /// Place weights, `x`, `h` and `y` where only their elements are aligned, so that the kernels
+    /// take their narrow loads whatever the shape.
+    pub misaligned: bool,
+}
+
+impl Emulator {
+    /// [`crate::Gpu::gemv`].
+    ///
+    /// # Errors
+    /// As there, or a fault of the kernel.
+    pub fn gemv(
+        &self,
+        (format, rows, cols): (Format, usize, usize),
+        w: &[u8],
+        x: &[f32],
+        active: &[u32],
+        out: &mut [f32],
+    ) -> Result<(), Failure> {
+        let shape = Shape::of_bytes(format, rows, cols, w.len())?;
+        check_length("x", x.len(), cols)?;
+        check_length("out", out.len(), active.len())?;
+        check_active(active, rows)?;
+        self.gemv_unchecked(shape, w, x, active, out)
+    }
+
+    fn gemv_unchecked(
+        &self,
+        shape: Shape,
+        w: &[u8],
+        x: &[f32],
+        active: &[u32],
+        out: &mut [f32],
+    ) -> Result<(), Failure> {
+        let mut memory = Memory::default();
+        let w = memory.weights(self, shape.format, w);
+        let x = memory.floats(self, x);
+        let (indices, count) = memory.active(active);
+        let h = memory.output(self, out);
+        let params = GemvParams {
+            weights: w,
+            x,
+            active: indices,
+            active_count: count,
+            h,
+            row_bytes: shape.row_bytes as u64,
+            cols: shape.cols_u32(),
+        };
+        let kernel = Kernel::of(Operator::Gemv, shape.format).entry();
+        let grid = Grid::over_rows(active.len(), self.multiprocessors);
+        self.launch(&kernel, grid, &params, &memory)?;
+        memory.read_back(out);
+        Ok(())
+    }
+
+    /// [`crate::Gpu::gate_up`].
+    ///
+    /// # Errors
+    /// As there, or a fault of the kernel.
+    #[allow(clippy::too_many_arguments, reason = "those of the operator")]
+    pub fn gate_up(
+        &self,
+        (format, rows, cols): (Format, usize, usize),
+        gate: &[u8],
+        up: &[u8],
+        activation: Activation,
+        x: &[f32],
+        active: &[u32],
+        h: &mut [f32],
+    ) -> Result<(), Failure> {
+        let shape = Shape::of_bytes(format, rows, cols, gate.len())?;
+        Shape::of_bytes(format, rows, cols, up.len())?.require_like("up", &shape)?;
+        check_length("x", x.len(), cols)?;
+        check_length("h", h.len(), active.len())?;
+        check_active(active, rows)?;
+
+        let mut memory = Memory::default();
+        let gate = memory.weights(self, format, gate);
+        let up = memory.weights(self, format, up);
+        let x = memory.floats(self, x);
+        let (indices, count) = memory.active(active);
+        let out = memory.output(self, h);
+        let params = GateUpParams {
+            gate,
+            up,
+            x,
+            active: indices,
+            active_count: count,
+            h: out,
+            row_bytes: shape.row_bytes as u64,
+            cols: shape.cols_u32(),
+            activation: activation.code(),
+        };
+        let kernel = Kernel::of(Operator::GateUp, format).entry();
+        let grid = Grid::over_rows(active.len(), self.multiprocessors);
+        self.launch(&kernel, grid, &params, &memory)?;
+        memory.read_back(h);
+        Ok(())
+    }
+
+    /// [`crate::Gpu::down`].
+    ///
+    /// # Errors
+    /// As there, or a fault of the kernel.
+    pub fn down(
+        &self,
+        (format, rows, cols): (Format, usize, usize),
+        w: &[u8],
+        h: &[f32],
+        active: &[u32],
+        y: &mut [f32],
+    ) -> Result<(), Failure> {
+        let shape = Shape::of_bytes(format, rows, cols, w.len())?;
+        check_length("h", h.len(), active.len())?;
+        check_length("y", y.len(), cols)?;
+        check_active(active, rows)?;
+
+        let mut memory = Memory::default();
+        let w = memory.weights(self, format, w);
+        let h = memory.floats(self, h);
+        let (indices, count) = memory.active(active);
+        let out = memory.output(self, y);
+        let params = DownParams {
+            weights: w,
+            h,
+            active: indices,
+            active_count: count,
+            y: out,
+            row_bytes: shape.row_bytes as u64,
+            cols: shape.cols_u32(),
+        };
+        let kernel = Kernel::of(Operator::Down, format).entry();
+        let grid = Grid::over_columns(shape.cols_u32());
+        self.launch(&kernel, grid, &params, &memory)?;
+        memory.read_back(y);
+        Ok(())
+    }
+
+    fn launch<P>(&self, kernel: &str, grid: Grid, params: &P, memory: &Memory) -> Result<(), Failure> {
+        let name = CString::new(kernel).map_err(|e| Failure::Fault(e.to_string()))?;
+        let mut message = [0_u8; 256];
+        // SAFETY: name and message are valid for the call; every kernel reads and writes memory
+        // through checks against `buffers`, which `memory` owns.
+        let code = unsafe {
+            thresher_emulate(
+                name.as_ptr(),
+                (&raw const *params).cast(),
+                grid.blocks,
+                grid.threads,
+                memory.buffers.as_ptr(),
+                memory.buffers.len(),
+                self.order,
+                message.as_mut_ptr().cast(),
+                message.len(),
+            )
+        };
+        if code == 0 {
+            return Ok(());
+        }
+        let end = message.iter().position(|&b| b == 0).unwrap_or(message.len());
+        Err(Failure::Fault(String::from_utf8_lossy(&message[..end]).into_owned()))
+    }
+}
+
+/// The memory of one launch: copies of the arguments, where the kernels may look for them.
+#[derive(Default)]
+struct Memory {
+    /// 16-byte units keep the alignment that device memory has.
+    allocations: Vec<Vec<u128>>,
+    buffers: Vec<Buffer>,
+}
+
+impl Memory {
+    fn weights(&mut self, emulator: &Emulator, format: Format, bytes: &[u8]) -> *const u8 {
+        let element = match format {
+            Format::F32 => 4,
+            Format::F16 | Format::Q8_0 => 2,
+        };
+        self.place(bytes, if emulator.misaligned { element } else { 0 }, false)
+    }
+
+    fn floats(&mut self, emulator: &Emulator, values: &[f32]) -> *const f32 {
+        self.place_floats(emulator, values, false).cast_const()
+    }
+
+    /// What `read_back` reads after the launch.
+    fn output(&mut self, emulator: &Emulator, values: &[f32]) -> *mut f32 {
+        self.place_floats(emulator, values, true)
+    }
+
+    fn active(&mut self, active: &[u32]) -> (*const u32, *const u32) {
+        let bytes: Vec<u8> = active.iter().flat_map(|i| i.to_ne_bytes()).collect();
+        let count = (active.len() as u32).to_ne_bytes();
+        let indices = self.place(&bytes, 0, false).cast_const().cast();
+        (indices, self.place(&count, 0, false).cast_const().cast())
+    }
+
+    fn place_floats(&mut self, emulator: &Emulator, values: &[f32], writable: bool) -> *mut f32 {
+        let bytes: Vec<u8> = values.iter().flat_map(|v| v.to_ne_bytes()).collect();
+        self.place(&bytes, if emulator.misaligned { 4 } else { 0 }, writable).cast()
+    }
+
+    fn place(&mut self, bytes: &[u8], offset: usize, writable: bool) -> *mut u8 {
+        let mut allocation = vec![0_u128; (offset + bytes.len()).div_ceil(16)];
+        let base: *mut u8 = allocation.as_mut_ptr().cast();
+        // SAFETY: the allocation has room for `offset` and `bytes`; moving the Vec into
+        // `allocations` does not move what it holds.
+        let start = unsafe {
+            let start = base.add(offset);
+            start.copy_from_nonoverlapping(bytes.as_ptr(), bytes.len());
+            start
+        };
+        self.allocations.push(allocation);
+        self.buffers.push(Buffer {
+            start: start.cast_const().cast(),
+            bytes: bytes.len() as u64,
+            writable: u32::from(writable),
+        });
+        start
+    }
+
+    fn read_back(&self, values: &mut [f32]) {
+        if let Some(buffer) = self.buffers.iter().rfind(|b| b.writable == 1) {
+            // SAFETY: `output` placed as many values there.
+            unsafe {
+                values.as_mut_ptr().copy_from_nonoverlapping(buffer.start.cast(), values.len());
+            }
+        }
+    }
+}
+
+/// Size, alignment and field offsets of a struct of `kernels/params.h` as the C++ compiler lays it
+/// out; empty if there is no such struct.
+pub fn layout(name: &str) -> Vec<usize> {
+    let Ok(name) = CString::new(name) else {
+        return Vec::new();
+    };
+    let mut values = vec![0; 16];
+    // SAFETY: the name is a C string, and `values` has the capacity given.
+    let count = unsafe { thresher_layout(name.as_ptr(), values.as_mut_ptr(), values.len()) };
+    values.truncate(count);
+    values
+}
+
+/// The value of a constant of `kernels/params.h`.
+pub fn constant(name: &str) -> Option<i64> {
+    let name = CString::new(name).ok()?;
+    // SAFETY: the name is a C string.
+    let value = unsafe { thresher_constant(name.as_ptr()) };
+    (value >= 0).then_some(value)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const ASCENDING: Emulator = Emulator { multiprocessors: 1, order: 0, misaligned: false };
+
+    /// Runs a kernel of kernels/emulation/faulty.h on one block of 64 threads, with 8 values of `x`
+    /// and as many outputs as threads.
+    fn run(kernel: &str, emulator: Emulator) -> Result<Vec<f32>, Failure> {
+        let mut out = vec![0.0; 64];
+        let mut memory = Memory::default();
+        let x = memory.floats(&emulator, &[1.0; 8]);
+        let (active, active_count) = memory.active(&[0]);
+        let params = GemvParams {
+            weights: x.cast(),
+            x,
+            active,
+            active_count,
+            h: memory.output(&emulator, &out),
+            row_bytes: 32,
+            cols: 8,
+        };
+        let grid = Grid { blocks: 1, threads: 64 };
+        emulator.launch(kernel, grid, &params, &memory)?;
+        memory.read_back(&mut out);
+        Ok(out)
+    }
+
+    fn fault_of(kernel: &str) -> String {
+        match run(kernel, ASCENDING) {
+            Err(Failure::Fault(message)) => message,
+            other => panic!("{kernel} was not caught: {other:?}"),
+        }
+    }
+
+    #[test]
+    fn a_read_past_a_buffer_is_caught() {
+        let message = fault_of("faulty_bounds");
+        assert!(message.contains("outside every buffer"), "{message}");
+    }
+
+    #[test]
+    fn a_misaligned_wide_load_is_caught() {
+        let message = fault_of("faulty_alignment");
+        assert!(message.contains("do not divide"), "{message}");
+    }
+
+    #[test]
+    fn two_writers_of_one_value_are_caught() {
+        let message = fault_of("faulty_store");
+        assert!(message.contains("writes what another"), "{message}");
+    }
+
+    #[test]
+    fn a_barrier_that_some_threads_miss_is_caught() {
+        let message = fault_of("faulty_barrier");
+        assert!(message.contains("never reach"), "{message}");
+    }
+
+    #[test]
+    fn a_shuffle_from_an_absent_lane_is_caught() {
+        let message = fault_of("faulty_shuffle");
+        assert!(message.contains("takes no part"), "{message}");
+    }
+
+    #[test]
+    fn unwritten_shared_memory_is_nan() {
+        let out = run("faulty_shared", ASCENDING).unwrap();
+        for (thread, value) in out.iter().enumerate() {
+            assert_eq!(value.is_nan(), thread % 2 == 1, "thread {thread}");
+        }
+    }
+
+    #[test]
+    fn a_missing_barrier_shows_in_the_result() {
+        let out = run("faulty_order", ASCENDING).unwrap();
+        assert!(out[0].is_nan(), "read before its neighbour wrote");
+        let shuffled = Emulator { order: 7, ..ASCENDING };
+        let bits = |out: Vec<f32>| out.into_iter().map(f32::to_bits).collect::<Vec<_>>();
+        assert_ne!(bits(out), bits(run("faulty_order", shuffled).unwrap()));
+    }
+
+    #[test]
+    fn an_index_beyond_the_matrix_is_caught_in_every_format() {
+        for format in Format::ALL {
+            let shape = Shape::of_bytes(format, 4, 64, 4 * format.row_bytes(64).unwrap()).unwrap();
+            let w = vec![0; 4 * shape.row_bytes];
+            let result = ASCENDING.gemv_unchecked(shape, &w, &[0.0; 64], &[1, 4], &mut [f32::NAN; 2]);
+            let Err(Failure::Fault(message)) = result else {
+                panic!("{format}: {result:?}");
+            };
+            assert!(message.contains("outside every buffer"), "{message}");
+        }
+    }
+
+    #[test]
+    fn an_unknown_kernel_is_refused() {
+        let message = fault_of("no_such_kernel");
+        assert!(message.contains("no_such_kernel"), "{message}");
+    }
+}

@@ -1,0 +1,118 @@
+//! What can go wrong with the arguments of an operator or with the GPU.
+
+use crate::{Format, Probe};
+
+/// An argument that an operator refuses, in the words of the CPU crate, or a call that the GPU
+/// refused.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum Error {
+    /// A slice is longer or shorter than the shapes around it allow.
+    #[error("`{operand}` has {given} elements, wanted {wanted}: pass a slice of that length")]
+    Length {
+        /// Which argument.
+        operand: &'static str,
+        /// Its length.
+        given: usize,
+        /// The length that fits.
+        wanted: usize,
+    },
+    /// Weight bytes do not fill the shape.
+    #[error("{rows} x {cols} {format} weights take {wanted} bytes, given {given}: check shape and format")]
+    Bytes {
+        /// Format of the weights.
+        format: Format,
+        /// Rows of the matrix.
+        rows: usize,
+        /// Columns of the matrix.
+        cols: usize,
+        /// Bytes given.
+        given: usize,
+        /// Bytes that the shape takes.
+        wanted: usize,
+    },
+    /// A shape beyond the 32-bit indices of the kernels, or beyond the address space.
+    #[error(
+        "{rows} x {cols} {format} weights are more than the kernels can address \
+         (2^32 rows, 2^28 columns): check the shape"
+    )]
+    TooLarge {
+        /// Format of the weights.
+        format: Format,
+        /// Rows of the matrix.
+        rows: usize,
+        /// Columns of the matrix.
+        cols: usize,
+    },
+    /// A row is not a whole number of quantisation blocks.
+    #[error(
+        "{cols} columns are not whole {format} blocks of {block}: \
+         pad rows with zeros to {padded} columns"
+    )]
+    PartialBlock {
+        /// Format of the weights.
+        format: Format,
+        /// Columns given.
+        cols: usize,
+        /// Elements of a block.
+        block: usize,
+        /// The next multiple of the block.
+        padded: usize,
+    },
+    /// Two matrices that one operator reads side by side differ in shape or format.
+    #[error(
+        "`{operand}` is {given}, wanted {wanted} like its partner: \
+         use matrices of one layer and one format"
+    )]
+    Mismatch {
+        /// Which matrix.
+        operand: &'static str,
+        /// Its format and shape.
+        given: String,
+        /// The partner's.
+        wanted: String,
+    },
+    /// An active index names a row that does not exist.
+    #[error(
+        "active[{position}] = {index} is out of range for {rows} rows: \
+         indices run from 0 to rows - 1"
+    )]
+    OutOfRange {
+        /// Where in the active list.
+        position: usize,
+        /// The index found there.
+        index: u32,
+        /// Rows of the matrix.
+        rows: usize,
+    },
+    /// The active list is not strictly ascending.
+    #[error(
+        "active[{position}] = {index} follows {previous}: \
+         sort the list ascending and drop duplicates"
+    )]
+    NotAscending {
+        /// Where in the active list.
+        position: usize,
+        /// The index found there.
+        index: u32,
+        /// The one before it.
+        previous: u32,
+    },
+    /// Memory of one GPU given to an operator of another.
+    #[error("`{operand}` lies on another GPU: upload it through the one that runs the operator")]
+    OtherGpu {
+        /// Which argument.
+        operand: &'static str,
+    },
+    /// This machine has no GPU that can run the kernels.
+    #[error("no usable GPU: {0}")]
+    NoGpu(Probe),
+    /// The CUDA driver refused a call, or reported a failure of earlier work at it.
+    #[error("CUDA failed while {call}: {reason}")]
+    Driver {
+        /// What was being done.
+        call: &'static str,
+        /// The driver's name and description of the failure.
+        reason: String,
+    },
+}

@@ -1,0 +1,395 @@
+//! The operators on device memory: arguments checked once, kernels launched.
+
+use std::sync::Arc;
+
+use cudarc::{
+    driver::{
+        CudaContext, CudaFunction, CudaSlice, CudaStream, DevicePtr, DevicePtrMut, DeviceRepr, DriverError,
+        LaunchConfig, PushKernelArg,
+    },
+    nvrtc::Ptx,
+};
+
+use crate::{
+    Activation, Device, Error, Format, KERNELS, Kernel, Operator, Probe,
+    active::{check_active, check_last},
+    launch::Grid,
+    params::{DownParams, GateUpParams, GemvParams, THRESHER_RELU, THRESHER_SILU},
+    probe::{describe_error, probe_ordinal},
+    shape::{Shape, check_length},
+};
+
+// SAFETY: plain C structs, laid out as the kernels read them (src/layout.rs), whose pointers are
+// device addresses.
+unsafe impl DeviceRepr for GemvParams {}
+// SAFETY: as above.
+unsafe impl DeviceRepr for GateUpParams {}
+// SAFETY: as above.
+unsafe impl DeviceRepr for DownParams {}
+
+/// A GPU with the kernels loaded, and one stream of work: calls run in the order they are made.
+///
+/// Methods that end in `_on_device` only enqueue work and return; [`Gpu::synchronize`] waits for it.
+#[derive(Debug)]
+pub struct Gpu {
+    device: Device,
+    context: Arc<CudaContext>,
+    stream: Arc<CudaStream>,
+    /// In the order of [`KERNELS`].
+    functions: Vec<CudaFunction>,
+}
+
+/// Row-major weights in one [`Format`] in device memory, without padding between rows.
+#[derive(Debug)]
+pub struct Matrix {
+    shape: Shape,
+    bytes: CudaSlice<u8>,
+}
+
+/// f32 values in device memory.
+#[derive(Debug)]
+pub struct Vector {
+    len: usize,
+    values: CudaSlice<f32>,
+}
+
+/// A strictly ascending list of rows in device memory, with its length beside it.
+#[derive(Debug)]
+pub struct ActiveSet {
+    len: usize,
+    last: Option<u32>,
+    indices: CudaSlice<u32>,
+    count: CudaSlice<u32>,
+}
+
+impl Matrix {
+    /// Format of the weights.
+    pub fn format(&self) -> Format {
+        self.shape.format
+    }
+
+    /// Rows.
+    pub fn rows(&self) -> usize {
+        self.shape.rows
+    }
+
+    /// Weights in a row.
+    pub fn cols(&self) -> usize {
+        self.shape.cols
+    }
+
+    /// Bytes of a row.
+    pub fn row_bytes(&self) -> usize {
+        self.shape.row_bytes
+    }
+}
+
+impl Vector {
+    /// Values.
+    pub fn len(&self) -> usize {
+        self.len
+    }
+
+    /// Whether there are none.
+    pub fn is_empty(&self) -> bool {
+        self.len == 0
+    }
+}
+
+impl ActiveSet {
+    /// Rows listed.
+    pub fn len(&self) -> usize {
+        self.len
+    }
+
+    /// Whether none is.
+    pub fn is_empty(&self) -> bool {
+        self.len == 0
+    }
+}
+
+impl Gpu {
+    /// Opens GPU `ordinal` and loads every kernel on it.
+    ///
+    /// # Errors
+    /// No such GPU, or one that cannot run the kernels; the driver refuses a call.
+    pub fn open(ordinal: usize) -> Result<Self, Error> {
+        let device = match probe_ordinal(ordinal) {
+            Probe::Device(device) => device,
+            other => return Err(Error::NoGpu(other)),
+        };
+        let context = CudaContext::new(ordinal).map_err(driver("opening the GPU"))?;
+        let stream = context.default_stream();
+        let functions = load_kernels(&context)?;
+        Ok(Self { device, context, stream, functions })
+    }
+
+    /// What the GPU is.
+    pub fn device(&self) -> &Device {
+        &self.device
+    }
+
+    /// The name of the kernel that runs `operator` on weights like `w`, such as `down/cuda/q8_0`.
+    pub fn kernel_name(&self, operator: Operator, w: &Matrix) -> String {
+        Kernel::of(operator, w.format()).to_string()
+    }
+
+    /// Copies `rows` x `cols` weights to the GPU.
+    ///
+    /// # Errors
+    /// `bytes` of another length than the shape takes; rows that are not whole blocks; a shape past
+    /// the kernels' 32-bit indices; not enough device memory.
+    pub fn upload(&self, format: Format, rows: usize, cols: usize, bytes: &[u8]) -> Result<Matrix, Error> {
+        let shape = Shape::of_bytes(format, rows, cols, bytes.len())?;
+        Ok(Matrix { shape, bytes: self.copy_in("uploading weights", bytes)? })
+    }
+
+    /// Copies values to the GPU.
+    ///
+    /// # Errors
+    /// Not enough device memory, or another refusal of the driver.
+    pub fn upload_vector(&self, values: &[f32]) -> Result<Vector, Error> {
+        Ok(Vector { len: values.len(), values: self.copy_in("uploading a vector", values)? })
+    }
+
+    /// `len` zeros on the GPU.
+    ///
+    /// # Errors
+    /// As for [`Gpu::upload_vector`].
+    pub fn zeros(&self, len: usize) -> Result<Vector, Error> {
+        let values = self.stream.alloc_zeros(len.max(1)).map_err(driver("allocating a vector"))?;
+        Ok(Vector { len, values })
+    }
+
+    /// Copies a list of rows to the GPU.
+    ///
+    /// # Errors
+    /// A list that is not strictly ascending; a refusal of the driver.
+    pub fn upload_active(&self, active: &[u32]) -> Result<ActiveSet, Error> {
+        check_active(active, usize::MAX)?;
+        // An ascending list of u32 has at most 2^32 entries; all of them would be 16 GiB.
+        let count = u32::try_from(active.len()).unwrap_or(u32::MAX);
+        Ok(ActiveSet {
+            len: active.len(),
+            last: active.last().copied(),
+            indices: self.copy_in("uploading the active list", active)?,
+            count: self.copy_in("uploading the active count", &[count])?,
+        })
+    }
+
+    /// Copies values back, after all work enqueued so far.
+    ///
+    /// # Errors
+    /// `out` of another length than `vector`; a failure of that work or of the copy.
+    pub fn download(&self, vector: &Vector, out: &mut [f32]) -> Result<(), Error> {
+        self.require_own("vector", &vector.values)?;
+        check_length("out", out.len(), vector.len)?;
+        if !out.is_empty() {
+            let values = vector.values.slice(..vector.len);
+            self.stream.memcpy_dtoh(&values, out).map_err(driver("downloading a vector"))?;
+        }
+        self.synchronize()
+    }
+
+    /// Waits for all work enqueued so far.
+    ///
+    /// # Errors
+    /// A failure of that work.
+    pub fn synchronize(&self) -> Result<(), Error> {
+        self.stream.synchronize().map_err(driver("waiting for the GPU"))
+    }
+
+    /// Row-sparse GEMV: `out[j] = W[active[j]] . x`.
+    ///
+    /// `x` has one element per column, `out` one per active row. Reads only the rows listed. Every
+    /// sum is at most `(cols / 32 + 16) * 2^-24 * sum |w||x|` away from the exact one, as long as no
+    /// intermediate overflows.
+    ///
+    /// # Errors
+    /// Vectors of another length; indices out of range; a refusal of the driver.
+    pub fn gemv_on_device(&self, w: &Matrix, x: &Vector, active: &ActiveSet, out: &mut Vector) -> Result<(), Error> {
+        self.require_own("w", &w.bytes)?;
+        self.require_own_x_and_active(x, active)?;
+        self.require_own("out", &out.values)?;
+        check_length("x", x.len, w.cols())?;
+        check_length("out", out.len, active.len)?;
+        check_last(active.len, active.last, w.rows())?;
+
+        let (weights, _weights) = w.bytes.device_ptr(&self.stream);
+        let (x, _x) = x.values.device_ptr(&self.stream);
+        let (indices, _indices) = active.indices.device_ptr(&self.stream);
+        let (count, _count) = active.count.device_ptr(&self.stream);
+        let (h, _h) = out.values.device_ptr_mut(&self.stream);
+        let params = GemvParams {
+            weights: weights as *const u8,
+            x: x as *const f32,
+            active: indices as *const u32,
+            active_count: count as *const u32,
+            h: h as *mut f32,
+            row_bytes: w.row_bytes() as u64,
+            cols: w.shape.cols_u32(),
+        };
+        let kernel = Kernel::of(Operator::Gemv, w.format());
+        let grid = Grid::over_rows(active.len, self.device.multiprocessors);
+        // SAFETY: the kernel takes these parameters; every address is an allocation of this context
+        // that the guards above keep, as long as the checks above make it.
+        unsafe { self.launch(kernel, grid, &params, "launching gemv") }
+    }
+
+    /// Gate and up of a gated FFN: `h[j] = act(gate[active[j]] . x) * (up[active[j]] . x)`.
+    ///
+    /// Shapes, and the bound of both sums, as for [`Gpu::gemv_on_device`], for two matrices of one
+    /// shape and format.
+    ///
+    /// # Errors
+    /// As for [`Gpu::gemv_on_device`]; matrices that differ in shape or format.
+    pub fn gate_up_on_device(
+        &self,
+        gate: &Matrix,
+        up: &Matrix,
+        activation: Activation,
+        x: &Vector,
+        active: &ActiveSet,
+        h: &mut Vector,
+    ) -> Result<(), Error> {
+        self.require_own("gate", &gate.bytes)?;
+        self.require_own("up", &up.bytes)?;
+        self.require_own_x_and_active(x, active)?;
+        self.require_own("h", &h.values)?;
+        up.shape.require_like("up", &gate.shape)?;
+        check_length("x", x.len, gate.cols())?;
+        check_length("h", h.len, active.len)?;
+        check_last(active.len, active.last, gate.rows())?;
+
+        let (gates, _gates) = gate.bytes.device_ptr(&self.stream);
+        let (ups, _ups) = up.bytes.device_ptr(&self.stream);
+        let (x, _x) = x.values.device_ptr(&self.stream);
+        let (indices, _indices) = active.indices.device_ptr(&self.stream);
+        let (count, _count) = active.count.device_ptr(&self.stream);
+        let (h, _h) = h.values.device_ptr_mut(&self.stream);
+        let params = GateUpParams {
+            gate: gates as *const u8,
+            up: ups as *const u8,
+            x: x as *const f32,
+            active: indices as *const u32,
+            active_count: count as *const u32,
+            h: h as *mut f32,
+            row_bytes: gate.row_bytes() as u64,
+            cols: gate.shape.cols_u32(),
+            activation: activation.code(),
+        };
+        let kernel = Kernel::of(Operator::GateUp, gate.format());
+        let grid = Grid::over_rows(active.len, self.device.multiprocessors);
+        // SAFETY: as in `gemv_on_device`.
+        unsafe { self.launch(kernel, grid, &params, "launching gate_up") }
+    }
+
+    /// Neuron-major down: `y[c] += sum over j of h[j] * W[active[j]][c]`.
+    ///
+    /// `w` has one row per neuron. `h` has one element per active neuron, `y` one per column. No
+    /// atomics; the order of addition is fixed by the list and the format. Every element is at most
+    /// `(active / 32 + 24) * 2^-24 * (|y| + sum |h||w|)` away from the exact one, as long as no
+    /// intermediate overflows.
+    ///
+    /// # Errors
+    /// As for [`Gpu::gemv_on_device`].
+    pub fn down_on_device(&self, w: &Matrix, h: &Vector, active: &ActiveSet, y: &mut Vector) -> Result<(), Error> {
+        self.require_own("w", &w.bytes)?;
+        self.require_own("h", &h.values)?;
+        self.require_own("active", &active.indices)?;
+        self.require_own("y", &y.values)?;
+        check_length("h", h.len, active.len)?;
+        check_length("y", y.len, w.cols())?;
+        check_last(active.len, active.last, w.rows())?;
+        if y.is_empty() {
+            return Ok(());
+        }
+
+        let (weights, _weights) = w.bytes.device_ptr(&self.stream);
+        let (h, _h) = h.values.device_ptr(&self.stream);
+        let (indices, _indices) = active.indices.device_ptr(&self.stream);
+        let (count, _count) = active.count.device_ptr(&self.stream);
+        let (y, _y) = y.values.device_ptr_mut(&self.stream);
+        let params = DownParams {
+            weights: weights as *const u8,
+            h: h as *const f32,
+            active: indices as *const u32,
+            active_count: count as *const u32,
+            y: y as *mut f32,
+            row_bytes: w.row_bytes() as u64,
+            cols: w.shape.cols_u32(),
+        };
+        let kernel = Kernel::of(Operator::Down, w.format());
+        let grid = Grid::over_columns(w.shape.cols_u32());
+        // SAFETY: as in `gemv_on_device`.
+        unsafe { self.launch(kernel, grid, &params, "launching down") }
+    }
+
+    /// # Safety
+    /// `kernel` takes `params`, and what they point to is there for it until it has run.
+    unsafe fn launch<P: DeviceRepr>(
+        &self,
+        kernel: Kernel,
+        grid: Grid,
+        params: &P,
+        call: &'static str,
+    ) -> Result<(), Error> {
+        let config =
+            LaunchConfig { grid_dim: (grid.blocks, 1, 1), block_dim: (grid.threads, 1, 1), shared_mem_bytes: 0 };
+        let mut launch = self.stream.launch_builder(&self.functions[kernel.index()]);
+        launch.arg(params);
+        // SAFETY: promised by the caller.
+        unsafe { launch.launch(config) }.map_err(driver(call))?;
+        Ok(())
+    }
+
+    /// The driver has no allocation of zero bytes, so an empty slice becomes one zero.
+    fn copy_in<T>(&self, call: &'static str, values: &[T]) -> Result<CudaSlice<T>, Error>
+    where
+        T: DeviceRepr + cudarc::driver::ValidAsZeroBits,
+    {
+        if values.is_empty() {
+            return self.stream.alloc_zeros(1).map_err(driver(call));
+        }
+        self.stream.clone_htod(values).map_err(driver(call))
+    }
+
+    fn require_own<T>(&self, operand: &'static str, memory: &CudaSlice<T>) -> Result<(), Error> {
+        if memory.context() == &self.context {
+            return Ok(());
+        }
+        Err(Error::OtherGpu { operand })
+    }
+
+    fn require_own_x_and_active(&self, x: &Vector, active: &ActiveSet) -> Result<(), Error> {
+        self.require_own("x", &x.values)?;
+        self.require_own("active", &active.indices)
+    }
+}
+
+impl Activation {
+    /// As `GateUpParams` spells it.
+    pub(crate) fn code(self) -> u32 {
+        match self {
+            Self::Relu => THRESHER_RELU,
+            Self::Silu => THRESHER_SILU,
+        }
+    }
+}
+
+fn load_kernels(context: &Arc<CudaContext>) -> Result<Vec<CudaFunction>, Error> {
+    let mut functions = Vec::with_capacity(KERNELS.len());
+    for operator in Operator::ALL {
+        let module =
+            context.load_module(Ptx::from_src(operator.ptx())).map_err(driver("compiling the embedded PTX"))?;
+        for kernel in KERNELS.iter().filter(|k| k.operator() == operator) {
+            let function = module.load_function(&kernel.entry()).map_err(driver("looking up a kernel"))?;
+            functions.push(function);
+        }
+    }
+    Ok(functions)
+}
+
+fn driver(call: &'static str) -> impl Fn(DriverError) -> Error {
+    move |error| Error::Driver { call, reason: describe_error(error) }
+}

@@ -1,0 +1,27 @@
+//! How many blocks of how many threads.
+
+use crate::params::{THRESHER_DOWN_COLUMNS, THRESHER_DOWN_THREADS, THRESHER_ROW_BLOCKS_PER_SM, THRESHER_ROW_THREADS};
+
+/// A one-dimensional launch.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Grid {
+    pub(crate) blocks: u32,
+    pub(crate) threads: u32,
+}
+
+impl Grid {
+    /// `gemv` and `gate_up`: a warp for each of `active` rows, up to as many blocks as the GPU holds
+    /// at once; the kernels stride over the rest. `active` may be an upper bound of a count that
+    /// only the device knows.
+    pub(crate) fn over_rows(active: usize, multiprocessors: u32) -> Self {
+        let rows_per_block = (THRESHER_ROW_THREADS / 32) as usize;
+        let resident = multiprocessors.saturating_mul(THRESHER_ROW_BLOCKS_PER_SM);
+        let wanted = u32::try_from(active.div_ceil(rows_per_block)).unwrap_or(u32::MAX);
+        Self { blocks: wanted.min(resident).max(1), threads: THRESHER_ROW_THREADS }
+    }
+
+    /// `down`: a block for each range of columns.
+    pub(crate) fn over_columns(cols: u32) -> Self {
+        Self { blocks: cols.div_ceil(THRESHER_DOWN_COLUMNS), threads: THRESHER_DOWN_THREADS }
+    }
+}

@@ -1,0 +1,37 @@
+//! The parameter structs as Rust lays them out against the C++ compiler that reads them: the drift
+//! that a stale src/params.rs would bring, found without libclang.
+
+use std::mem::{align_of, offset_of, size_of};
+
+use crate::{emulated, params};
+use params::{DownParams, GateUpParams, GemvParams};
+
+macro_rules! layout {
+    ($params:ident: $($field:ident)*) => {
+        vec![size_of::<$params>(), align_of::<$params>(), $(offset_of!($params, $field)),*]
+    };
+}
+
+#[test]
+fn structs_lie_as_the_kernels_read_them() {
+    let gemv = layout!(GemvParams: weights x active active_count h row_bytes cols);
+    let gate_up = layout!(GateUpParams: gate up x active active_count h row_bytes cols activation);
+    let down = layout!(DownParams: weights h active active_count y row_bytes cols);
+    assert_eq!(gemv, emulated::layout("GemvParams"));
+    assert_eq!(gate_up, emulated::layout("GateUpParams"));
+    assert_eq!(down, emulated::layout("DownParams"));
+}
+
+#[test]
+fn constants_are_those_of_the_kernels() {
+    macro_rules! same {
+        ($($name:ident)*) => {
+            $(assert_eq!(Some(i64::from(params::$name)), emulated::constant(stringify!($name)));)*
+        };
+    }
+    same!(
+        THRESHER_ROW_THREADS THRESHER_ROW_BLOCKS_PER_SM
+        THRESHER_DOWN_THREADS THRESHER_DOWN_BLOCKS_PER_SM THRESHER_DOWN_COLUMNS
+        THRESHER_RELU THRESHER_SILU
+    );
+}

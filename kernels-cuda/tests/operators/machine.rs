@@ -1,0 +1,81 @@
+//! Where the operators run: emulated, or on a GPU.
+
+use kernels_cuda::{Activation, Gpu, Probe, probe};
+
+use crate::problem::Weights;
+
+/// Where operators run.
+pub(crate) trait Machine {
+    fn gemv(&self, w: &Weights, x: &[f32], active: &[u32], out: &mut [f32]) -> Result<(), String>;
+    fn gate_up(
+        &self,
+        matrices: [&Weights; 2],
+        activation: Activation,
+        x: &[f32],
+        active: &[u32],
+        h: &mut [f32],
+    ) -> Result<(), String>;
+    fn down(&self, w: &Weights, h: &[f32], active: &[u32], y: &mut [f32]) -> Result<(), String>;
+}
+
+#[cfg(emulated)]
+impl Machine for kernels_cuda::emulated::Emulator {
+    fn gemv(&self, w: &Weights, x: &[f32], active: &[u32], out: &mut [f32]) -> Result<(), String> {
+        self.gemv(w.shape(), &w.bytes, x, active, out).map_err(|e| e.to_string())
+    }
+
+    fn gate_up(
+        &self,
+        [gate, up]: [&Weights; 2],
+        activation: Activation,
+        x: &[f32],
+        active: &[u32],
+        h: &mut [f32],
+    ) -> Result<(), String> {
+        self.gate_up(gate.shape(), &gate.bytes, &up.bytes, activation, x, active, h).map_err(|e| e.to_string())
+    }
+
+    fn down(&self, w: &Weights, h: &[f32], active: &[u32], y: &mut [f32]) -> Result<(), String> {
+        self.down(w.shape(), &w.bytes, h, active, y).map_err(|e| e.to_string())
+    }
+}
+
+impl Machine for Gpu {
+    fn gemv(&self, w: &Weights, x: &[f32], active: &[u32], out: &mut [f32]) -> Result<(), String> {
+        self.upload(w.format, w.rows, w.cols, &w.bytes)
+            .and_then(|w| self.gemv(&w, x, active, out))
+            .map_err(|e| e.to_string())
+    }
+
+    fn gate_up(
+        &self,
+        [gate, up]: [&Weights; 2],
+        activation: Activation,
+        x: &[f32],
+        active: &[u32],
+        h: &mut [f32],
+    ) -> Result<(), String> {
+        let upload = |w: &Weights| self.upload(w.format, w.rows, w.cols, &w.bytes);
+        let mut run = || self.gate_up(&upload(gate)?, &upload(up)?, activation, x, active, h);
+        run().map_err(|e| e.to_string())
+    }
+
+    fn down(&self, w: &Weights, h: &[f32], active: &[u32], y: &mut [f32]) -> Result<(), String> {
+        self.upload(w.format, w.rows, w.cols, &w.bytes)
+            .and_then(|w| self.down(&w, h, active, y))
+            .map_err(|e| e.to_string())
+    }
+}
+
+/// The GPU, or a line on standard error that says why the test is skipped. With
+/// `THRESHER_REQUIRE_GPU=1` the lack of one is a failure.
+pub(crate) fn gpu() -> Option<Gpu> {
+    let found = probe();
+    if matches!(found, Probe::Device(_)) {
+        return Some(Gpu::open(0).unwrap());
+    }
+    let required = std::env::var_os("THRESHER_REQUIRE_GPU").is_some_and(|value| value == "1");
+    assert!(!required, "THRESHER_REQUIRE_GPU=1, and {found}");
+    eprintln!("skipped: {found}");
+    None
+}
