@@ -8,37 +8,11 @@ use std::{
 use rayon::{ThreadPool, ThreadPoolBuilder, prelude::*};
 
 use crate::{
-    Error, Isa, Matrix, Operator,
+    Activation, Error, Isa, Matrix, Operator,
     active::check_active,
     registry::{Kernel, kernel},
     scalar,
 };
-
-/// The gate's non-linearity.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub enum Activation {
-    /// `max(0, g)`: ReGLU, the sparse kind.
-    Relu,
-    /// `g / (1 + exp(-g))`: SwiGLU.
-    Silu,
-}
-
-impl Activation {
-    /// The activation of one gate value. NaN stays NaN.
-    pub fn apply(self, gate: f32) -> f32 {
-        match self {
-            // Not `max`, which would turn NaN into zero.
-            Self::Relu => {
-                if gate < 0.0 {
-                    0.0
-                } else {
-                    gate
-                }
-            }
-            Self::Silu => gate / (1.0 + (-gate).exp()),
-        }
-    }
-}
 
 /// A processor's worth of operators: an instruction set and a pool of threads.
 ///
@@ -123,7 +97,7 @@ impl Cpu {
         let rows = self.rows_per_task(active.len());
         self.run(active.chunks(rows).zip(out.chunks_mut(rows)), |(active, out)| {
             // SAFETY: lengths and indices were checked above, the instruction set in `with`.
-            unsafe { (kernel.dot)(w, active, x, out) };
+            unsafe { (kernel.gemv)(w, active, x, out) };
         });
         Ok(())
     }
@@ -150,16 +124,8 @@ impl Cpu {
         let kernel = self.kernel(gate);
         let rows = self.rows_per_task(active.len());
         self.run(active.chunks(rows).zip(h.chunks_mut(rows)), |(active, h)| {
-            for (active, h) in active.chunks(GATE_UP_ROWS).zip(h.chunks_mut(GATE_UP_ROWS)) {
-                let mut gates = [0.0; GATE_UP_ROWS];
-                let gates = &mut gates[..active.len()];
-                // SAFETY: lengths and indices were checked above, the instruction set in `with`.
-                unsafe {
-                    (kernel.dot)(gate, active, x, gates);
-                    (kernel.dot)(up, active, x, h);
-                }
-                h.iter_mut().zip(gates).for_each(|(h, g)| *h *= activation.apply(*g));
-            }
+            // SAFETY: lengths and indices were checked above, the instruction set in `with`.
+            unsafe { (kernel.gate_up)([gate, up], activation, active, x, h) };
         });
         Ok(())
     }
@@ -190,10 +156,10 @@ impl Cpu {
     }
 
     /// Reads every byte once with all threads and returns a checksum (the exclusive-or of all 64-bit words of each
-    /// thread's share). Timed over a buffer far larger than the caches this is the machine's read bandwidth, the
+    /// task's share). Timed over a buffer far larger than the caches this is the machine's read bandwidth, the
     /// roof that every kernel is held against.
     pub fn read_all(&self, bytes: &[u8]) -> u64 {
-        let share = bytes.len().div_ceil(self.threads()).next_multiple_of(4096).max(4096);
+        let share = bytes.len().div_ceil(self.threads() * TASKS_PER_THREAD).next_multiple_of(4096).max(4096);
         let sum = AtomicU64::new(0);
         self.run(bytes.chunks(share), |share| {
             sum.fetch_xor(self.checksum(share), Ordering::Relaxed);
@@ -226,9 +192,6 @@ impl Cpu {
         active.div_ceil(self.threads() * TASKS_PER_THREAD).next_multiple_of(MIN_ROWS).max(MIN_ROWS)
     }
 }
-
-/// Neurons whose gate rows are read before their up rows: long enough runs of one matrix, small enough for the stack.
-const GATE_UP_ROWS: usize = 32;
 
 fn check_length(operand: &'static str, slice: &[f32], wanted: usize) -> Result<(), Error> {
     if slice.len() == wanted { Ok(()) } else { Err(Error::Length { operand, given: slice.len(), wanted }) }

@@ -37,6 +37,7 @@
 //! # }
 //! ```
 
+mod activation;
 mod active;
 #[cfg(target_arch = "x86_64")]
 mod avx2;
@@ -53,8 +54,9 @@ mod rows;
 mod scalar;
 pub mod synthetic;
 
+pub use activation::Activation;
 pub use buffer::{WeightBuffer, huge_pages_setting};
-pub use cpu::{Activation, Cpu};
+pub use cpu::Cpu;
 pub use error::Error;
 pub use format::{Format, Q8_0_BYTES, Q8_0_LEN};
 pub use isa::Isa;

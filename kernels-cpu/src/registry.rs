@@ -2,15 +2,19 @@
 
 use std::ops::Range;
 
-use crate::{Format, Isa, Matrix, scalar};
+use crate::{Activation, Format, Isa, Matrix, scalar};
 #[cfg(target_arch = "x86_64")]
 use crate::{avx2, avx512};
 
 /// `out[j] = W[active[j]] . x`. Contract: the processor has the kernel's instruction set, `w` its format, `active`
 /// is in range, `x` has `w.cols()` elements, `out` as many as `active`.
-pub(crate) type Dot = unsafe fn(w: &Matrix<'_>, active: &[u32], x: &[f32], out: &mut [f32]);
+pub(crate) type Gemv = unsafe fn(w: &Matrix<'_>, active: &[u32], x: &[f32], out: &mut [f32]);
 
-/// `y[c] += sum over j of h[j] * W[active[j]][c]`. Contract as for [`Dot`], with as many `h` as `active` and
+/// `h[j] = act(gate[active[j]] . x) * (up[active[j]] . x)`. Contract as for [`Gemv`], for gate and up of one shape.
+pub(crate) type GateUp =
+    unsafe fn(gate_up: [&Matrix<'_>; 2], activation: Activation, active: &[u32], x: &[f32], h: &mut [f32]);
+
+/// `y[c] += sum over j of h[j] * W[active[j]][c]`. Contract as for [`Gemv`], with as many `h` as `active` and
 /// `columns` within the row, on whole blocks, `y` as long.
 pub(crate) type Accumulate = unsafe fn(w: &Matrix<'_>, active: &[u32], h: &[f32], columns: Range<usize>, y: &mut [f32]);
 
@@ -43,7 +47,8 @@ impl Operator {
 pub struct Kernel {
     isa: Isa,
     format: Format,
-    pub(crate) dot: Dot,
+    pub(crate) gemv: Gemv,
+    pub(crate) gate_up: GateUp,
     pub(crate) accumulate: Accumulate,
 }
 
@@ -64,56 +69,65 @@ impl Kernel {
     }
 }
 
+const fn scalar_kernel(format: Format) -> Kernel {
+    use scalar::{
+        accumulate::accumulate,
+        dot::{gate_up, gemv},
+    };
+    Kernel { isa: Isa::Scalar, format, gemv, gate_up, accumulate }
+}
+
 /// Every kernel of this build. On processors other than x86-64 only the scalar ones exist.
 pub static KERNELS: &[Kernel] = &[
-    Kernel { isa: Isa::Scalar, format: Format::F32, dot: scalar::dot::dot, accumulate: scalar::accumulate::accumulate },
-    Kernel { isa: Isa::Scalar, format: Format::F16, dot: scalar::dot::dot, accumulate: scalar::accumulate::accumulate },
-    Kernel {
-        isa: Isa::Scalar,
-        format: Format::Q8_0,
-        dot: scalar::dot::dot,
-        accumulate: scalar::accumulate::accumulate,
-    },
+    scalar_kernel(Format::F32),
+    scalar_kernel(Format::F16),
+    scalar_kernel(Format::Q8_0),
     #[cfg(target_arch = "x86_64")]
     Kernel {
         isa: Isa::Avx2,
         format: Format::F32,
-        dot: avx2::dot_float::dot::<avx2::F32>,
+        gemv: avx2::dot_float::gemv::<avx2::F32>,
+        gate_up: avx2::dot_float::gate_up::<avx2::F32>,
         accumulate: avx2::accumulate_float::accumulate::<avx2::F32>,
     },
     #[cfg(target_arch = "x86_64")]
     Kernel {
         isa: Isa::Avx2,
         format: Format::F16,
-        dot: avx2::dot_float::dot::<avx2::F16>,
+        gemv: avx2::dot_float::gemv::<avx2::F16>,
+        gate_up: avx2::dot_float::gate_up::<avx2::F16>,
         accumulate: avx2::accumulate_float::accumulate::<avx2::F16>,
     },
     #[cfg(target_arch = "x86_64")]
     Kernel {
         isa: Isa::Avx2,
         format: Format::Q8_0,
-        dot: avx2::dot_q8_0::dot,
+        gemv: avx2::dot_q8_0::gemv,
+        gate_up: avx2::dot_q8_0::gate_up,
         accumulate: avx2::accumulate_q8_0::accumulate,
     },
     #[cfg(target_arch = "x86_64")]
     Kernel {
         isa: Isa::Avx512,
         format: Format::F32,
-        dot: avx512::dot_float::dot::<avx512::F32>,
+        gemv: avx512::dot_float::gemv::<avx512::F32>,
+        gate_up: avx512::dot_float::gate_up::<avx512::F32>,
         accumulate: avx512::accumulate_float::accumulate::<avx512::F32>,
     },
     #[cfg(target_arch = "x86_64")]
     Kernel {
         isa: Isa::Avx512,
         format: Format::F16,
-        dot: avx512::dot_float::dot::<avx512::F16>,
+        gemv: avx512::dot_float::gemv::<avx512::F16>,
+        gate_up: avx512::dot_float::gate_up::<avx512::F16>,
         accumulate: avx512::accumulate_float::accumulate::<avx512::F16>,
     },
     #[cfg(target_arch = "x86_64")]
     Kernel {
         isa: Isa::Avx512,
         format: Format::Q8_0,
-        dot: avx512::dot_q8_0::dot,
+        gemv: avx512::dot_q8_0::gemv,
+        gate_up: avx512::dot_q8_0::gate_up,
         accumulate: avx512::accumulate_q8_0::accumulate,
     },
 ];

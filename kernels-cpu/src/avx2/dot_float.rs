@@ -1,4 +1,4 @@
-//! `out[j] = W[active[j]] . x` for f32 and f16, four rows at a time.
+//! Dot products of active rows with `x` for f32 and f16, four rows at a time.
 //!
 //! ```text
 //!            32 columns a step
@@ -10,12 +10,14 @@
 //! ```
 //! Two accumulators a row, eight in all: enough for the FMA latency (4 or 5 cycles, 2 a cycle). A row's sum does not
 //! depend on its neighbours, so results are the same however the list is cut into tasks.
+//!
+//! Gate and up take turns, four rows of one and four of the other: the prefetches of each enter the other.
 
 use std::arch::x86_64::*;
 
 use super::float::{Float, first, lane_sum};
 use crate::{
-    Matrix,
+    Activation, Matrix,
     rows::{ActiveRows, Group},
 };
 
@@ -23,19 +25,49 @@ const ROWS: usize = 4;
 const STEP: usize = 32;
 const AHEAD: usize = 2048;
 
+/// `out[j] = W[active[j]] . x`
+///
 /// # Safety
 /// The processor has AVX2, FMA and F16C; `active` is in range, `x` has `w.cols()` elements, `out` as
 /// many as `active`; `w` has the format `F`.
 #[target_feature(enable = "avx2,fma,f16c")]
-pub(crate) unsafe fn dot<F: Float>(w: &Matrix<'_>, active: &[u32], x: &[f32], out: &mut [f32]) {
+pub(crate) unsafe fn gemv<F: Float>(w: &Matrix<'_>, active: &[u32], x: &[f32], out: &mut [f32]) {
     // SAFETY: `active` is in range, so each pointer of a group is the start of a row of `x.len()` weights.
     unsafe {
         let rows = ActiveRows::new(w, active);
-        for group in rows.groups::<ROWS>() {
+        rows.prefetch_first::<ROWS>(0, AHEAD);
+        for group in rows.groups::<ROWS>(0) {
             out[group.position..][..ROWS].copy_from_slice(&dot_rows::<F, ROWS>(&group, x));
         }
-        for group in rows.rest::<ROWS>() {
+        for group in rows.groups::<1>(rows.whole_groups::<ROWS>()) {
             [out[group.position]] = dot_rows::<F, 1>(&group, x);
+        }
+    }
+}
+
+/// `h[j] = act(gate[active[j]] . x) * (up[active[j]] . x)`: a group's gate rows, then its up rows.
+///
+/// # Safety
+/// As for [`gemv`]; both matrices have the format `F` and one shape.
+#[target_feature(enable = "avx2,fma,f16c")]
+pub(crate) unsafe fn gate_up<F: Float>(
+    [gate, up]: [&Matrix<'_>; 2],
+    activation: Activation,
+    active: &[u32],
+    x: &[f32],
+    h: &mut [f32],
+) {
+    // SAFETY: as in `gemv`.
+    unsafe {
+        let (gate, up) = (ActiveRows::new(gate, active), ActiveRows::new(up, active));
+        gate.prefetch_first::<ROWS>(0, AHEAD);
+        for [gate, up] in ActiveRows::gate_up_groups::<ROWS>(gate, up, 0) {
+            let h = &mut h[gate.position..][..ROWS];
+            activation.gate(&dot_rows::<F, ROWS>(&gate, x), &dot_rows::<F, ROWS>(&up, x), h);
+        }
+        for [gate, up] in ActiveRows::gate_up_groups::<1>(gate, up, gate.whole_groups::<ROWS>()) {
+            let h = &mut h[gate.position..][..1];
+            activation.gate(&dot_rows::<F, 1>(&gate, x), &dot_rows::<F, 1>(&up, x), h);
         }
     }
 }

@@ -38,11 +38,12 @@ pub(crate) unsafe fn accumulate<F: Float>(
     // SAFETY: `active` is in range and `columns` within the row, so `y.len()` weights lie `offset` bytes into each row.
     unsafe {
         let rows = ActiveRows::new(w, active);
-        for group in rows.groups::<ROWS>() {
+        rows.prefetch_first::<ROWS>(offset, AHEAD);
+        for group in rows.groups::<ROWS>(0) {
             let h = std::array::from_fn(|r| h[group.position + r]);
             add_rows::<F, ROWS>(&group, offset, h, y);
         }
-        for group in rows.rest::<ROWS>() {
+        for group in rows.groups::<1>(rows.whole_groups::<ROWS>()) {
             add_rows::<F, 1>(&group, offset, [h[group.position]], y);
         }
     }

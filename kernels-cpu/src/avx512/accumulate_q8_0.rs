@@ -31,11 +31,12 @@ pub(crate) unsafe fn accumulate(w: &Matrix<'_>, active: &[u32], h: &[f32], colum
     // SAFETY: `active` is in range and `columns` within the row, so the blocks of `y` lie `offset` bytes into each row.
     unsafe {
         let rows = ActiveRows::new(w, active);
-        for group in rows.groups::<ROWS>() {
+        rows.prefetch_first::<ROWS>(offset, AHEAD_BLOCKS * Q8_0_BYTES);
+        for group in rows.groups::<ROWS>(0) {
             let h = std::array::from_fn(|r| h[group.position + r]);
             add_rows::<ROWS>(&group, offset, h, y);
         }
-        for group in rows.rest::<ROWS>() {
+        for group in rows.groups::<1>(rows.whole_groups::<ROWS>()) {
             add_rows::<1>(&group, offset, [h[group.position]], y);
         }
     }

@@ -1,4 +1,4 @@
-//! `out[j] = W[active[j]] . x` for q8_0, eight rows at a time.
+//! Dot products of active rows with `x` for q8_0, eight rows at a time.
 //!
 //! ```text
 //!            one block of 32 a step
@@ -8,12 +8,13 @@
 //!   row j+7  [d|q..q|q..q]-->  . . . pf
 //!   x        [  16 |  16 ]-->              loaded once for eight rows
 //! ```
+//! Prefetches (`pf`) and the turns of gate and up are as in `dot_float.rs`.
 
 use std::arch::x86_64::*;
 
 use super::q8_0::{lanes, scale};
 use crate::{
-    Matrix,
+    Activation, Matrix,
     format::{Q8_0_BYTES, Q8_0_LEN},
     rows::{ActiveRows, Group},
 };
@@ -21,19 +22,49 @@ use crate::{
 const ROWS: usize = 8;
 const AHEAD_BLOCKS: usize = 60;
 
+/// `out[j] = W[active[j]] . x`
+///
 /// # Safety
 /// The processor has AVX-512 F, BW and VL, and F16C; `active` is in range, `x` has `w.cols()` elements, `out` as
 /// many as `active`; `w` is q8_0.
 #[target_feature(enable = "avx512f,avx512bw,avx512vl,f16c")]
-pub(crate) unsafe fn dot(w: &Matrix<'_>, active: &[u32], x: &[f32], out: &mut [f32]) {
+pub(crate) unsafe fn gemv(w: &Matrix<'_>, active: &[u32], x: &[f32], out: &mut [f32]) {
     // SAFETY: `active` is in range, so each pointer of a group is the start of a row of `x.len()` weights.
     unsafe {
         let rows = ActiveRows::new(w, active);
-        for group in rows.groups::<ROWS>() {
-            out[group.position..][..ROWS].copy_from_slice(&dot_rows(&group, x));
+        rows.prefetch_first::<ROWS>(0, AHEAD_BLOCKS * Q8_0_BYTES);
+        for group in rows.groups::<ROWS>(0) {
+            out[group.position..][..ROWS].copy_from_slice(&dot_rows::<ROWS>(&group, x));
         }
-        for group in rows.rest::<ROWS>() {
-            [out[group.position]] = dot_rows(&group, x);
+        for group in rows.groups::<1>(rows.whole_groups::<ROWS>()) {
+            [out[group.position]] = dot_rows::<1>(&group, x);
+        }
+    }
+}
+
+/// `h[j] = act(gate[active[j]] . x) * (up[active[j]] . x)`: a group's gate rows, then its up rows.
+///
+/// # Safety
+/// As for [`gemv`]; both matrices are q8_0 and one shape.
+#[target_feature(enable = "avx512f,avx512bw,avx512vl,f16c")]
+pub(crate) unsafe fn gate_up(
+    [gate, up]: [&Matrix<'_>; 2],
+    activation: Activation,
+    active: &[u32],
+    x: &[f32],
+    h: &mut [f32],
+) {
+    // SAFETY: as in `gemv`.
+    unsafe {
+        let (gate, up) = (ActiveRows::new(gate, active), ActiveRows::new(up, active));
+        gate.prefetch_first::<ROWS>(0, AHEAD_BLOCKS * Q8_0_BYTES);
+        for [gate, up] in ActiveRows::gate_up_groups::<ROWS>(gate, up, 0) {
+            let h = &mut h[gate.position..][..ROWS];
+            activation.gate(&dot_rows::<ROWS>(&gate, x), &dot_rows::<ROWS>(&up, x), h);
+        }
+        for [gate, up] in ActiveRows::gate_up_groups::<1>(gate, up, gate.whole_groups::<ROWS>()) {
+            let h = &mut h[gate.position..][..1];
+            activation.gate(&dot_rows::<1>(&gate, x), &dot_rows::<1>(&up, x), h);
         }
     }
 }

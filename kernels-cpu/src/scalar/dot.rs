@@ -1,4 +1,4 @@
-//! `out[j] = W[active[j]] . x`, one row after the other.
+//! Dot products of active rows with `x`, one row after the other.
 //!
 //! ```text
 //!   W  row active[0]  ################   read left to right, once
@@ -9,19 +9,38 @@
 
 use half::f16;
 
-use crate::{Format, Matrix, format::Q8_0_BYTES};
+use crate::{Activation, Format, Matrix, format::Q8_0_BYTES};
 
+/// `out[j] = W[active[j]] . x`
+///
 /// # Safety
 /// `active` is in range, `x` has `w.cols()` elements, `out` as many as `active`.
-pub(crate) unsafe fn dot(w: &Matrix<'_>, active: &[u32], x: &[f32], out: &mut [f32]) {
+pub(crate) unsafe fn gemv(w: &Matrix<'_>, active: &[u32], x: &[f32], out: &mut [f32]) {
     for (out, &index) in out.iter_mut().zip(active) {
-        let start = index as usize * w.row_bytes();
-        *out = row_dot(w.format(), &w.bytes()[start..start + w.row_bytes()], x);
+        *out = row_dot(w, index, x);
     }
 }
 
-fn row_dot(format: Format, row: &[u8], x: &[f32]) -> f32 {
-    match format {
+/// `h[j] = act(gate[active[j]] . x) * (up[active[j]] . x)`
+///
+/// # Safety
+/// As for [`gemv`], for two matrices of one format and shape.
+pub(crate) unsafe fn gate_up(
+    [gate, up]: [&Matrix<'_>; 2],
+    activation: Activation,
+    active: &[u32],
+    x: &[f32],
+    h: &mut [f32],
+) {
+    for (h, &index) in h.iter_mut().zip(active) {
+        *h = activation.apply(row_dot(gate, index, x)) * row_dot(up, index, x);
+    }
+}
+
+fn row_dot(w: &Matrix<'_>, index: u32, x: &[f32]) -> f32 {
+    let start = index as usize * w.row_bytes();
+    let row = &w.bytes()[start..start + w.row_bytes()];
+    match w.format() {
         Format::F32 => row.as_chunks().0.iter().zip(x).map(|(&w, x)| f32::from_le_bytes(w) * x).sum(),
         Format::F16 => row.as_chunks().0.iter().zip(x).map(|(&w, x)| f16::from_le_bytes(w).to_f32() * x).sum(),
         Format::Q8_0 => {
