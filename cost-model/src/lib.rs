@@ -16,6 +16,7 @@
 //! | PER in three forms | [`per`], [`anchors`], [`per_table`] |
 //! | assumptions of a run | [`scenario`] |
 //! | rows for CSV and JSON | [`table`] |
+//! | the report, as data and as one HTML page | [`report`], [`correlation`], [`page`] |
 //!
 //! # Example
 //! Compose Llama-2-70B at density 0.1 in every layer from a record (here a made-up one):
@@ -61,6 +62,7 @@ pub mod anchors;
 pub mod atomic;
 mod check;
 pub mod compose;
+pub mod correlation;
 pub mod criterion;
 pub mod curve;
 pub mod estimate;
@@ -71,12 +73,15 @@ pub mod machine;
 pub mod memory;
 pub mod model;
 pub mod money;
+mod number;
 pub mod operator;
 pub mod origin;
+pub mod page;
 pub mod per;
 pub mod per_table;
 pub mod quality;
 pub mod record;
+pub mod report;
 pub mod scenario;
 pub mod sparsity;
 pub mod table;

@@ -40,26 +40,31 @@ pub struct ModelShape {
     pub predictor_published: bool,
 }
 
-const LLAMA_2_70B: ModelShape = ModelShape {
-    name: "llama-2-70b",
-    hidden: 8192,
-    intermediate: 28672,
-    layers: 80,
-    heads: 64,
-    kv_heads: 8,
-    head_dim: 128,
-    vocab: 32000,
-    activation: Activation::Silu,
-    predictor_published: false,
-};
-
 impl ModelShape {
+    /// Llama-2-70B: `SwiGLU`, sparse only by magnitude.
+    pub const LLAMA_2_70B: Self = Self {
+        name: "llama-2-70b",
+        hidden: 8192,
+        intermediate: 28672,
+        layers: 80,
+        heads: 64,
+        kv_heads: 8,
+        head_dim: 128,
+        vocab: 32000,
+        activation: Activation::Silu,
+        predictor_published: false,
+    };
+
+    /// `ReluLLaMA`-70B: made sparse by ReLU, with predictors published for it.
+    pub const RELU_LLAMA_70B: Self =
+        Self { name: "relu-llama-70b", activation: Activation::Relu, predictor_published: true, ..Self::LLAMA_2_70B };
+
     /// Every known model.
     pub const ALL: [Self; 4] = [
-        LLAMA_2_70B,
-        Self { name: "llama-3-70b", vocab: 128_256, ..LLAMA_2_70B },
-        Self { name: "code-llama-70b", vocab: 32016, ..LLAMA_2_70B },
-        Self { name: "relu-llama-70b", activation: Activation::Relu, predictor_published: true, ..LLAMA_2_70B },
+        Self::LLAMA_2_70B,
+        Self { name: "llama-3-70b", vocab: 128_256, ..Self::LLAMA_2_70B },
+        Self { name: "code-llama-70b", vocab: 32016, ..Self::LLAMA_2_70B },
+        Self::RELU_LLAMA_70B,
     ];
 
     /// The model of that name.

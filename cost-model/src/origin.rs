@@ -54,6 +54,16 @@ impl Origin {
         Self::Derived { from: from.into() }
     }
 
+    /// The same for a number computed from `inputs`: derived from something assumed is assumed.
+    pub(crate) fn resting_on(self, inputs: &[&Self]) -> Self {
+        match self {
+            Self::Derived { from } if inputs.iter().any(|o| matches!(o, Self::Assumed { .. })) => {
+                Self::assumed(format!("rests on an assumption: {from}"))
+            }
+            own => own,
+        }
+    }
+
     /// One word: `measured`, `published`, `assumed` or `derived`.
     pub fn kind(&self) -> &'static str {
         match self {

@@ -2,7 +2,7 @@
 //!
 //! | key | default | why |
 //! |---|---|---|
-//! | `models` | `["llama-2-70b"]` | the model whose activations are known layer by layer |
+//! | `models` | `["llama-2-70b", "relu-llama-70b"]` | the one whose activations are known layer by layer, and the one made to be sparse |
 //! | `formats` | `["f16", "q8_0"]` | what people decode 70B models in on a CPU |
 //! | `policies` | see [`DEFAULT_POLICIES`] | dense, and each kind at several settings |
 //! | `predictor_rank` | 1919 | mean rank of PowerInfer's LLaMA(ReGLU)-70B predictors |
@@ -21,20 +21,25 @@ use crate::model::{ModelShape, UnknownModel};
 use crate::origin::{Origin, Sourced};
 
 /// Policies composed if the scenario names none.
-pub const DEFAULT_POLICIES: [&str; 13] = [
+pub const DEFAULT_POLICIES: [&str; 18] = [
     "dense",
+    "fixed:0.0",
+    "fixed:0.005",
     "fixed:0.02",
     "fixed:0.05",
     "fixed:0.12",
+    "per-layer:density=0.65",
     "per-layer:density=0.50",
     "per-layer:density=0.25",
     "per-layer:density=0.10",
+    "top-k:density=0.65",
     "top-k:density=0.50",
     "top-k:density=0.25",
     "top-k:density=0.10",
     "dynamic:miss=0.02",
     "dynamic:miss=0.05",
     "dynamic:miss=0.10",
+    "dynamic:miss=0.25",
 ];
 
 /// A scenario with all defaults filled in.
@@ -216,8 +221,8 @@ impl Scenario {
         Ok(Self {
             models: r.or(
                 models,
-                vec![ModelShape::ALL[0]],
-                Origin::assumed("the model whose activations are known layer by layer"),
+                vec![ModelShape::LLAMA_2_70B, ModelShape::RELU_LLAMA_70B],
+                Origin::assumed("the model whose activations are known layer by layer, and the one made to be sparse"),
             ),
             formats: r.or(
                 formats,

@@ -39,7 +39,7 @@ pub struct ConfigurationRow {
     pub density: f64,
     /// Where the densities come from.
     pub density_origin: &'static str,
-    /// Share of output mass left out.
+    /// Share of FFN output mass left out, mean over layers.
     pub missed_mass: Option<f64>,
     /// Milliseconds per token.
     pub ms_per_token: f64,

@@ -11,7 +11,7 @@ use std::{hint::black_box, time::Duration};
 
 use criterion::{BenchmarkId, Criterion, SamplingMode, Throughput, criterion_group, criterion_main};
 use kernels_cpu::{
-    Activation, Cpu, Format,
+    Activation, Cpu, KERNELS,
     synthetic::{OwnedMatrix, Random, Rotation},
 };
 
@@ -22,7 +22,8 @@ const DENSITIES: [f64; 5] = [1.0, 0.5, 0.25, 0.1, 0.05];
 fn operators(c: &mut Criterion) {
     let cpu = Cpu::new().expect("the instruction set that THRESHER_ISA names");
     let x = Random::new(1).vector(HIDDEN);
-    for format in Format::ALL {
+    for kernel in KERNELS.iter().filter(|kernel| kernel.isa() == cpu.isa()) {
+        let format = kernel.format();
         let weights = |seed| OwnedMatrix::random(format, NEURONS, HIDDEN, seed).expect("memory for one layer");
         let [gate, up, down] = [2, 3, 4].map(weights);
         let [gate, up, down] = [&gate, &up, &down].map(|w| w.view().expect("a shape checked above"));

@@ -1,0 +1,19 @@
+//! Names the commit that the program is built from: a measurement without one cannot be repeated.
+
+use std::process::Command;
+
+fn main() {
+    // A commit moves HEAD's log; an edit touches a crate. Either may change the answer.
+    for path in ["../.git/HEAD", "../.git/logs/HEAD", "../.git/index", "../kernels-cpu/src", "src"] {
+        println!("cargo:rerun-if-changed={path}");
+    }
+    let commit = git(&["rev-parse", "--short=12", "HEAD"]).unwrap_or_else(|| "unknown".to_owned());
+    let dirty = git(&["status", "--porcelain", "--untracked-files=no"]).is_some_and(|changes| !changes.is_empty());
+    println!("cargo:rustc-env=THRESHER_COMMIT={commit}");
+    println!("cargo:rustc-env=THRESHER_DIRTY={dirty}");
+}
+
+fn git(arguments: &[&str]) -> Option<String> {
+    let output = Command::new("git").args(arguments).output().ok().filter(|o| o.status.success())?;
+    Some(String::from_utf8_lossy(&output.stdout).trim().to_owned())
+}

@@ -1,0 +1,49 @@
+//! `thresher compose`: the report from records alone, of any number of machines.
+
+use std::path::PathBuf;
+
+use clap::Args;
+use cost_model::{record::Record, scenario::Scenario};
+
+use super::report::{Outcomes, check_policies, out_folder, publish};
+use crate::Result;
+
+/// Arguments of `thresher compose`.
+#[derive(Debug, Args)]
+pub struct ComposeArguments {
+    /// Records that `thresher measure` wrote
+    #[arg(required = true, value_name = "RECORD")]
+    records: Vec<PathBuf>,
+    /// What to compose and under which assumptions; every key is optional
+    #[arg(long, value_name = "FILE.toml")]
+    scenario: Option<PathBuf>,
+    /// Folder for index.html, report.json and configurations.csv
+    #[arg(long, value_name = "DIR", default_value = "thresher-report")]
+    out: PathBuf,
+}
+
+/// Runs the command.
+///
+/// # Errors
+/// A record or the scenario cannot be read; nothing can be composed; the folder cannot be written.
+pub fn run(arguments: &ComposeArguments) -> Result<()> {
+    let records =
+        arguments.records.iter().map(|path| Record::read(path)).collect::<std::result::Result<Vec<_>, _>>()?;
+    let records = Record::merge(records)?;
+    let scenario = read_scenario(arguments.scenario.as_ref())?;
+    let specs = check_policies(&scenario)?;
+    let out = out_folder(&arguments.out)?;
+    let outcomes = Outcomes::of(&scenario, &specs)?;
+    publish(&records, &scenario, &outcomes, &out)
+}
+
+/// The scenario of a file, or the defaults.
+///
+/// # Errors
+/// The file cannot be read or says something that is not understood.
+pub fn read_scenario(path: Option<&PathBuf>) -> Result<Scenario> {
+    Ok(match path {
+        Some(path) => Scenario::read(path)?,
+        None => Scenario::defaults()?,
+    })
+}

@@ -1,0 +1,136 @@
+//! `thresher doctor`: what this machine has, what will run on it, and what will not and why.
+
+use clap::Args;
+use cost_model::{
+    machine::Machine,
+    record::{Bandwidth, Provenance},
+};
+use kernels_cpu::{Cpu, Format, Isa};
+use kernels_cuda::{Probe, probe};
+use serde::Serialize;
+
+use crate::{
+    Failure, Result,
+    machine::{available_memory_bytes, this_build, this_machine},
+    measure,
+    output::{TableFormat, print, print_csv, print_json, table},
+    workload::Layer,
+};
+
+/// Arguments of `thresher doctor`.
+#[derive(Debug, Args)]
+pub struct DoctorArguments {
+    #[command(flatten)]
+    format: TableFormat,
+}
+
+const ROUNDS: usize = 15;
+const BYTES_PER_GB: f64 = 1e9;
+
+/// Whether something runs here.
+#[derive(Serialize)]
+struct Finding {
+    what: String,
+    runs: bool,
+    detail: String,
+}
+
+#[derive(Serialize)]
+struct Diagnosis {
+    machine: Machine,
+    build: Provenance,
+    bandwidth: Vec<Bandwidth>,
+    findings: Vec<Finding>,
+}
+
+/// Runs the command.
+///
+/// # Errors
+/// `THRESHER_ISA` names an instruction set that is unknown or missing here, or `THRESHER_REQUIRE_ISA=1` and one is
+/// missing; not enough memory.
+pub fn run(arguments: &DoctorArguments) -> Result<()> {
+    let machine = this_machine();
+    let isa = Isa::from_env()?;
+    let mut threads = vec![1, machine.logical_cores];
+    threads.dedup();
+    let cpus = threads.iter().map(|&t| Ok(Cpu::with(isa, t)?)).collect::<Result<Vec<_>>>()?;
+    let bandwidth = measure::bandwidth(&cpus, ROUNDS)?;
+    let diagnosis = Diagnosis { findings: findings(isa)?, machine, build: this_build(), bandwidth };
+    if arguments.format.json {
+        print_json(&diagnosis)?;
+    } else if arguments.format.csv {
+        print_csv(&diagnosis.findings)?;
+    } else {
+        print(&for_people(&diagnosis))?;
+    }
+    required_isa_is_there()
+}
+
+fn required_isa_is_there() -> Result<()> {
+    let missing: Vec<String> =
+        Isa::ALL.into_iter().filter(|isa| !isa.is_available()).map(|isa| isa.to_string()).collect();
+    let forced = std::env::var("THRESHER_ISA").is_ok_and(|name| !name.is_empty());
+    let required = std::env::var("THRESHER_REQUIRE_ISA").is_ok_and(|v| v == "1");
+    if required && !forced && !missing.is_empty() {
+        return Err(Failure::short(format!("THRESHER_REQUIRE_ISA=1, but this processor lacks {}", missing.join(", "))));
+    }
+    Ok(())
+}
+
+fn findings(chosen: Isa) -> Result<Vec<Finding>> {
+    let mut all = Vec::new();
+    for isa in Isa::ALL {
+        let runs = isa.is_available();
+        let detail = match (runs, isa == chosen) {
+            (true, true) => "runs, and is used",
+            (true, false) => "runs; THRESHER_ISA selects it",
+            (false, _) => "skipped: this processor lacks it",
+        };
+        all.push(Finding { what: format!("{isa} kernels"), runs, detail: detail.to_owned() });
+    }
+    let free = available_memory_bytes();
+    for format in Format::ALL {
+        let wanted = Layer::bytes(format)? as u64;
+        let runs = free == 0 || wanted <= free;
+        let gigabytes = wanted as f64 / BYTES_PER_GB;
+        let detail = if runs {
+            format!("runs: a 70B layer takes {gigabytes:.1} GB")
+        } else {
+            format!("skipped: a 70B layer takes {gigabytes:.1} GB, {:.1} GB is free", free as f64 / BYTES_PER_GB)
+        };
+        all.push(Finding { what: format!("{format} layer"), runs, detail });
+    }
+    let probe = probe();
+    let runs = matches!(probe, Probe::Device(_));
+    let detail = if runs { probe.to_string() } else { format!("skipped: {probe}") };
+    all.push(Finding { what: "CUDA kernels".to_owned(), runs, detail });
+    Ok(all)
+}
+
+fn for_people(diagnosis: &Diagnosis) -> String {
+    let m = &diagnosis.machine;
+    let mebibytes = |bytes: u64| match bytes {
+        0 => "unknown".to_owned(),
+        bytes => format!("{:.0} MiB", bytes as f64 / f64::from(1 << 20)),
+    };
+    let mut rows = vec![
+        vec!["processor".to_owned(), format!("{} ({})", m.cpu_model, m.cpu_vendor)],
+        vec!["cores".to_owned(), m.logical_cores.to_string()],
+        vec!["L2 of a core, L3".to_owned(), format!("{}, {}", mebibytes(m.l2_bytes), mebibytes(m.l3_bytes))],
+        vec!["memory".to_owned(), format!("{:.1} GB", m.memory_bytes as f64 / BYTES_PER_GB)],
+        vec!["kernel".to_owned(), m.os_kernel.clone()],
+        vec!["huge pages".to_owned(), m.huge_pages.clone()],
+        vec!["fingerprint".to_owned(), m.fingerprint.clone()],
+    ];
+    for b in &diagnosis.bandwidth {
+        let gb = |v: f64| v / BYTES_PER_GB;
+        let e = &b.bytes_per_s;
+        let threads = if b.threads == 1 { "1 thread".to_owned() } else { format!("{} threads", b.threads) };
+        rows.push(vec![
+            format!("read bandwidth, {threads}"),
+            format!("{:.1} GB/s measured ({:.1} to {:.1}, {} rounds)", gb(e.median), gb(e.low), gb(e.high), e.samples),
+        ]);
+    }
+    rows.extend(diagnosis.findings.iter().map(|f| vec![f.what.clone(), f.detail.clone()]));
+    table(&["this machine", ""], 2, rows)
+}

@@ -1,0 +1,87 @@
+//! `thresher measure`: a measurement record, to be carried to another machine.
+
+use std::path::{Path, PathBuf};
+
+use clap::Args;
+use cost_model::{criterion::read_criterion, record::Record};
+use threshold::PolicySpec;
+
+use crate::{
+    Failure, Result,
+    machine::{this_build, this_machine},
+    measure::{self, Plan},
+    output::print,
+};
+
+/// Arguments of `thresher measure`.
+#[derive(Debug, Args)]
+pub struct MeasureArguments {
+    /// Measure only cases whose name contains this, such as `gate_up`, `q8_0` or `density 0.1`
+    #[arg(long, value_name = "PATTERN")]
+    only: Option<String>,
+    /// Times that each case is run
+    #[arg(long, default_value_t = 41, value_parser = clap::value_parser!(u32).range(1..=100_000))]
+    rounds: u32,
+    /// Take the operators' times from criterion's output instead of measuring them, usually target/criterion
+    #[arg(long, value_name = "DIR", conflicts_with = "only")]
+    from_criterion: Option<PathBuf>,
+    /// The record
+    #[arg(long, value_name = "FILE")]
+    out: PathBuf,
+}
+
+/// Runs the command.
+///
+/// # Errors
+/// The record cannot be written; nothing matches; criterion's output cannot be read.
+pub fn run(arguments: &MeasureArguments) -> Result<()> {
+    writable_beside(&arguments.out)?;
+    let machine = this_machine();
+    let mut plan = Plan::standard(&machine, arguments.rounds as usize)?;
+    plan.policies = timed_policies()?;
+    plan.only.clone_from(&arguments.only);
+    let record = match &arguments.from_criterion {
+        None => measure::measure(&plan, machine, this_build())?,
+        Some(folder) => from_criterion(&plan, folder, Record::new(machine, this_build()))?,
+    };
+    record.write(&arguments.out)?;
+    print(&format!("{}: {} measurements\n", arguments.out.display(), record.measurements.len()))
+}
+
+/// Criterion timed the operators; the roof beside them is measured now.
+fn from_criterion(plan: &Plan, folder: &Path, mut record: Record) -> Result<Record> {
+    let run = read_criterion(folder)?;
+    if run.measurements.is_empty() {
+        return Err(Failure::input(format!(
+            "{}: none of its {} benchmarks is an operator; run `cargo bench -p kernels-cpu` first",
+            folder.display(),
+            run.skipped
+        )));
+    }
+    let mut threads: Vec<usize> = run.measurements.iter().map(|m| m.threads).collect();
+    threads.sort_unstable();
+    threads.dedup();
+    let cpus = threads.iter().map(|&t| Ok(kernels_cpu::Cpu::with(plan.isas[0], t)?)).collect::<Result<Vec<_>>>()?;
+    record.bandwidth = measure::bandwidth(&cpus, plan.rounds)?;
+    record.measurements = run.measurements;
+    Ok(record)
+}
+
+/// One of each kind of policy that selects.
+///
+/// # Errors
+/// None in a build that passes its tests.
+pub fn timed_policies() -> Result<Vec<PolicySpec>> {
+    let names = ["fixed:0.05", "per-layer:density=0.10", "top-k:density=0.10", "dynamic:miss=0.05"];
+    names.iter().map(|name| Ok(name.parse()?)).collect()
+}
+
+/// Fails now rather than after minutes of measuring if `file` could not be written.
+///
+/// # Errors
+/// Its folder is missing, read-only or full.
+pub fn writable_beside(file: &Path) -> Result<()> {
+    let folder = file.parent().filter(|f| !f.as_os_str().is_empty()).unwrap_or_else(|| Path::new("."));
+    let refused = |e| Failure::input(format!("{}: {e}; choose a folder that can be written", folder.display()));
+    tempfile::NamedTempFile::new_in(folder).map(drop).map_err(refused)
+}

@@ -1,0 +1,8 @@
+//! One file per command of the program.
+
+pub mod compose;
+pub mod doctor;
+pub mod measure;
+pub mod per;
+pub mod report;
+pub mod roof;

@@ -1,0 +1,160 @@
+//! `thresher report`: the main job. Measures this machine, composes, writes the report.
+
+use std::{
+    fs,
+    path::{Path, PathBuf},
+};
+
+use clap::Args;
+use cost_model::{
+    page,
+    record::Record,
+    report::{PolicyOutcome, Report},
+    scenario::Scenario,
+    table::write_configurations_csv,
+};
+use jiff::Timestamp;
+use threshold::PolicySpec;
+
+use super::compose::read_scenario;
+use crate::{
+    Failure, Result,
+    machine::{this_build, this_machine},
+    measure::{self, Plan, progress_bar},
+    outcomes::{Activations, outcomes},
+    output::print,
+    summary,
+    workload::kernel_format,
+};
+
+/// Arguments of `thresher report`.
+#[derive(Debug, Args)]
+pub struct ReportArguments {
+    /// A few minutes at most; the default
+    #[arg(long, conflicts_with = "full")]
+    quick: bool,
+    /// More rounds, and one thread beside all cores
+    #[arg(long)]
+    full: bool,
+    /// What to compose and under which assumptions; every key is optional
+    #[arg(long, value_name = "FILE.toml")]
+    scenario: Option<PathBuf>,
+    /// Folder for index.html, report.json, configurations.csv and record.json
+    #[arg(long, value_name = "DIR", default_value = "thresher-report")]
+    out: PathBuf,
+}
+
+const QUICK_ROUNDS: usize = 31;
+const FULL_ROUNDS: usize = 151;
+/// Tokens that each policy is run over, after settling.
+const TOKENS: usize = 32;
+/// The record that the report was composed from, for `thresher compose`.
+const RECORD: &str = "record.json";
+
+/// Runs the command.
+///
+/// # Errors
+/// The scenario cannot be read; not enough memory; the folder cannot be written.
+pub fn run(arguments: &ReportArguments) -> Result<()> {
+    let scenario = read_scenario(arguments.scenario.as_ref())?;
+    let specs = check_policies(&scenario)?;
+    let out = out_folder(&arguments.out)?;
+    let machine = this_machine();
+    let rounds = if arguments.full { FULL_ROUNDS } else { QUICK_ROUNDS };
+    let mut plan = Plan::standard(&machine, rounds)?;
+    plan.formats = scenario.formats.value.iter().map(|&f| kernel_format(f)).collect();
+    plan.ranks.push(scenario.predictor_rank.value);
+    plan.ranks.sort_unstable();
+    plan.ranks.dedup();
+    plan.policies.clone_from(&specs);
+    if arguments.full && machine.logical_cores > 1 {
+        plan.threads.insert(0, 1);
+    }
+    let record = measure::measure(&plan, machine, this_build())?;
+    record.write(&out.join(RECORD))?;
+    let outcomes = Outcomes::of(&scenario, &specs)?;
+    publish(&[record], &scenario, &outcomes, &out)
+}
+
+/// What the policies of a scenario do, and what could not be said of some.
+pub struct Outcomes {
+    all: Vec<PolicyOutcome>,
+    notes: Vec<String>,
+}
+
+impl Outcomes {
+    /// Runs every policy on every model of the scenario.
+    ///
+    /// # Errors
+    /// A policy cannot be built.
+    pub fn of(scenario: &Scenario, specs: &[PolicySpec]) -> Result<Self> {
+        let models: Vec<&'static str> = scenario.models.value.iter().map(|m| m.name).collect();
+        let progress = progress_bar((Activations::steps(TOKENS) * models.len()) as u64);
+        progress.set_message("running the policies on 70B activations");
+        let (all, notes) = outcomes(&models, specs, TOKENS, || progress.inc(1))?;
+        progress.finish_and_clear();
+        Ok(Self { all, notes })
+    }
+}
+
+/// The scenario's policies, understood.
+///
+/// # Errors
+/// One that is not.
+pub fn check_policies(scenario: &Scenario) -> Result<Vec<PolicySpec>> {
+    let understood = |policy: &String| match policy.parse()? {
+        PolicySpec::Fixed(None) => Err(Failure::input(
+            "policy `fixed` takes its threshold from a model file, and none is composed here: write one out, as in fixed:0.05",
+        )),
+        spec => Ok(spec),
+    };
+    scenario.policies.value.iter().map(understood).collect()
+}
+
+/// Makes sure, before minutes of work, that the folder exists and takes files.
+///
+/// # Errors
+/// It does not.
+pub fn out_folder(path: &Path) -> Result<PathBuf> {
+    let refused = |e| Failure::input(format!("{}: {e}; choose another folder with --out", path.display()));
+    fs::create_dir_all(path).map_err(refused)?;
+    tempfile::NamedTempFile::new_in(path).map_err(refused)?;
+    Ok(path.to_owned())
+}
+
+/// Composes, writes all files or none, and prints the table.
+///
+/// # Errors
+/// Nothing can be composed; the folder cannot be written.
+pub fn publish(records: &[Record], scenario: &Scenario, outcomes: &Outcomes, out: &Path) -> Result<()> {
+    let report = Report::build(records, scenario, &outcomes.all, Timestamp::now(), outcomes.notes.clone())?;
+    let mut csv = Vec::new();
+    let rows = report.configurations();
+    write_configurations_csv(&rows, &mut csv)?;
+    write_together(
+        out,
+        &[
+            ("index.html", page::html(&report).into_bytes()),
+            ("report.json", report.json()?.into_bytes()),
+            ("configurations.csv", csv),
+        ],
+    )?;
+    print(&summary::of(&report))?;
+    print(&format!("{}\n", out.join("index.html").display()))
+}
+
+/// Writes every file beside its place, then moves them there: a full disk leaves the old report as it was.
+fn write_together(folder: &Path, files: &[(&str, Vec<u8>)]) -> Result<()> {
+    let refused = |e: std::io::Error| {
+        Failure::input(format!("{}: {e}; free space or choose another folder with --out", folder.display()))
+    };
+    let staging = tempfile::Builder::new().prefix(".thresher-").tempdir_in(folder).map_err(refused)?;
+    for (name, bytes) in files {
+        let file = staging.path().join(name);
+        fs::write(&file, bytes).and_then(|()| fs::File::open(&file)?.sync_all()).map_err(refused)?;
+    }
+    for (name, _) in files {
+        fs::rename(staging.path().join(name), folder.join(name)).map_err(refused)?;
+    }
+    Ok(())
+}

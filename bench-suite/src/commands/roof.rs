@@ -1,0 +1,158 @@
+//! `thresher roof`: every operator against the time in which this machine could at best read its bytes.
+
+use clap::Args;
+use cost_model::{operator::Operator, record::Measurement};
+use kernels_cpu::{Format, Isa, KERNELS, Kernel};
+use serde::Serialize;
+
+use crate::{
+    Result,
+    machine::{this_build, this_machine},
+    measure::{DENSITIES, Plan, RANKS, measure},
+    output::{TableFormat, print, print_csv, print_json, table},
+};
+
+use super::measure::timed_policies;
+
+/// Arguments of `thresher roof`.
+#[derive(Debug, Args)]
+pub struct RoofArguments {
+    /// Instruction sets: scalar, avx2, avx512 [default: the best that runs here]
+    #[arg(long, value_delimiter = ',')]
+    isa: Vec<Isa>,
+    /// Weight formats: f32, f16, q8_0 [default: all]
+    #[arg(long, value_delimiter = ',')]
+    format: Vec<Format>,
+    /// Thread counts [default: 1 and all cores]
+    #[arg(long, value_delimiter = ',', value_parser = clap::value_parser!(u16).range(1..=4096))]
+    threads: Vec<u16>,
+    /// Densities [default: 1, 0.5, 0.25, 0.1, 0.05]
+    #[arg(long, value_delimiter = ',', value_parser = density)]
+    density: Vec<f64>,
+    /// Times that each case is run
+    #[arg(long, default_value_t = 21, value_parser = clap::value_parser!(u32).range(1..=100_000))]
+    rounds: u32,
+    #[command(flatten)]
+    table: TableFormat,
+}
+
+const ROOF_OPERATORS: [Operator; 5] =
+    [Operator::GateUp, Operator::Down, Operator::Ffn, Operator::Predictor, Operator::Select];
+
+/// A line of the table.
+#[derive(Debug, Serialize)]
+struct RoofRow {
+    operator: Operator,
+    isa: String,
+    format: String,
+    rows: usize,
+    cols: usize,
+    density: f64,
+    threads: usize,
+    seconds: f64,
+    bytes: u64,
+    roof_seconds: f64,
+    ratio: f64,
+}
+
+/// Runs the command.
+///
+/// # Errors
+/// An instruction set that this machine lacks; not enough memory.
+pub fn run(arguments: &RoofArguments) -> Result<()> {
+    let machine = this_machine();
+    let mut plan = Plan::standard(&machine, arguments.rounds as usize)?;
+    plan.operators = ROOF_OPERATORS.to_vec();
+    plan.policies = timed_policies()?;
+    plan.ranks = vec![RANKS[1]];
+    plan.formats = or_default(&arguments.format, &every_format());
+    plan.densities = or_default(&arguments.density, &DENSITIES);
+    if !arguments.isa.is_empty() {
+        plan.isas.clone_from(&arguments.isa);
+    }
+    plan.threads = if arguments.threads.is_empty() {
+        vec![1, machine.logical_cores]
+    } else {
+        arguments.threads.iter().map(|&t| usize::from(t)).collect()
+    };
+    plan.threads.dedup();
+    let record = measure(&plan, machine, this_build())?;
+    // Selection runs on one thread out of caches; main memory is still the only roof that is measured.
+    let one = record.bandwidth.iter().min_by_key(|b| b.threads).map(|b| b.bytes_per_s.median);
+    let rows: Vec<RoofRow> = record.measurements.iter().filter_map(|m| row(m, one)).collect();
+    if arguments.table.csv {
+        print_csv(&rows)
+    } else if arguments.table.json {
+        print_json(&rows)
+    } else {
+        print(&for_people(&rows, &record.measurements))
+    }
+}
+
+/// The roof of a case is what its own ratio says: both were taken in the same rounds.
+fn row(m: &Measurement, one_thread_bytes_per_s: Option<f64>) -> Option<RoofRow> {
+    let seconds = m.seconds.median;
+    let roof_seconds = match &m.ratio {
+        Some(ratio) => seconds / ratio.median,
+        None => m.bytes as f64 / one_thread_bytes_per_s?,
+    };
+    Some(RoofRow {
+        operator: m.operator,
+        isa: m.isa.clone(),
+        format: m.format.to_string(),
+        rows: m.rows,
+        cols: m.cols,
+        density: m.density,
+        threads: m.threads,
+        seconds,
+        bytes: m.bytes,
+        roof_seconds,
+        ratio: seconds / roof_seconds,
+    })
+}
+
+fn for_people(rows: &[RoofRow], measurements: &[Measurement]) -> String {
+    let lines = rows.iter().zip(measurements).map(|(row, m)| {
+        let detail = match (&m.policy, m.rank) {
+            (Some(policy), _) => policy.clone(),
+            (None, Some(rank)) => format!("rank {rank}"),
+            (None, None) => row.density.to_string(),
+        };
+        let interval = m.ratio.map_or_else(String::new, |r| format!("{:.2} to {:.2}", r.low, r.high));
+        vec![
+            row.operator.to_string(),
+            row.isa.clone(),
+            row.format.clone(),
+            detail,
+            row.threads.to_string(),
+            format!("{:.3}", row.seconds * 1e3),
+            format!("{:.1}", row.bytes as f64 / 1e6),
+            format!("{:.3}", row.roof_seconds * 1e3),
+            format!("{:.2}", row.ratio),
+            interval,
+        ]
+    });
+    let header = ["operator", "isa", "format", "density", "threads", "ms", "MB", "roof ms", "ratio", "95 %"];
+    table(&header, 4, lines)
+        + "ratio: time over bytes / read bandwidth, both taken in the same round; 1 is the limit of memory.\n\
+           select reads scores out of a cache, so its ratio to memory may be below 1.\n"
+}
+
+/// What the registry of kernels reads.
+fn every_format() -> Vec<Format> {
+    let mut formats: Vec<Format> = KERNELS.iter().map(Kernel::format).collect();
+    formats.sort_unstable();
+    formats.dedup();
+    formats
+}
+
+fn density(text: &str) -> std::result::Result<f64, String> {
+    match text.parse::<f64>() {
+        Ok(d) if d > 0.0 && d <= 1.0 => Ok(d),
+        _ => Err("a density is above 0 and at most 1".to_owned()),
+    }
+}
+
+fn or_default<T: Clone>(given: &[T], default: &[T]) -> Vec<T> {
+    if given.is_empty() { default.to_vec() } else { given.to_vec() }
+}

@@ -1,0 +1,23 @@
+//! The roof of the house: measures this machine, composes LLaMA-70B decode out of what it measured, and says what
+//! that is worth. The program is `thresher`; this library is its rooms.
+//!
+//! | step | module |
+//! |---|---|
+//! | what this machine is | [`machine`] |
+//! | time one thing often, beside others, and say how sure | [`timing`] |
+//! | operators at the shape of a 70B layer, as things to time | [`workload`] |
+//! | a measurement record out of them | [`measure`] |
+//! | what each policy does on 70B activations | [`outcomes`] |
+//! | one file per command of the program | [`commands`] |
+
+pub mod commands;
+pub mod failure;
+pub mod machine;
+pub mod measure;
+pub mod outcomes;
+pub mod output;
+pub mod summary;
+pub mod timing;
+pub mod workload;
+
+pub use failure::{Failure, Result};

@@ -1,0 +1,124 @@
+//! What this machine is, as far as it decides how fast a kernel runs.
+
+use std::{env, fs, path::Path, thread::available_parallelism};
+
+use cost_model::{
+    machine::{Gpu, Machine},
+    record::Provenance,
+};
+use jiff::Timestamp;
+use kernels_cpu::{Isa, huge_pages_setting};
+use kernels_cuda::{Probe, probe};
+
+const UNKNOWN: &str = "unknown";
+
+/// This machine. What the system does not tell is `unknown` or 0.
+pub fn this_machine() -> Machine {
+    let cpuinfo = read("/proc/cpuinfo").unwrap_or_default();
+    Machine {
+        cpu_model: field(&cpuinfo, "model name").unwrap_or(UNKNOWN).to_owned(),
+        cpu_vendor: field(&cpuinfo, "vendor_id").unwrap_or(UNKNOWN).to_owned(),
+        logical_cores: available_parallelism().map_or(1, usize::from),
+        isa: Isa::ALL.into_iter().filter(|isa| isa.is_available()).map(|isa| isa.to_string()).collect(),
+        l2_bytes: cache_bytes(2),
+        l3_bytes: cache_bytes(3),
+        memory_bytes: memory_bytes(),
+        os_kernel: format!("{} {}", env::consts::OS, read("/proc/sys/kernel/osrelease").as_deref().unwrap_or(UNKNOWN)),
+        huge_pages: huge_pages_setting().unwrap_or_else(|| UNKNOWN.to_owned()),
+        gpu: gpu(&probe()),
+        fingerprint: String::new(),
+    }
+    .with_fingerprint()
+}
+
+/// The build that runs, now.
+pub fn this_build() -> Provenance {
+    let arguments: Vec<String> = env::args().skip(1).collect();
+    Provenance {
+        thresher: env!("CARGO_PKG_VERSION").to_owned(),
+        commit: env!("THRESHER_COMMIT").to_owned(),
+        dirty: env!("THRESHER_DIRTY") == "true",
+        date: Timestamp::now(),
+        command: format!("thresher {}", arguments.join(" ")).trim_end().to_owned(),
+    }
+}
+
+/// Memory that is free for use now, in bytes; 0 if unknown.
+pub fn available_memory_bytes() -> u64 {
+    meminfo("MemAvailable")
+}
+
+fn gpu(probe: &Probe) -> Option<Gpu> {
+    let Probe::Device(device) = probe else { return None };
+    let (major, minor) = device.compute_capability;
+    Some(Gpu {
+        name: device.name.clone(),
+        compute_capability: format!("{major}.{minor}"),
+        memory_bytes: device.memory_bytes,
+    })
+}
+
+fn memory_bytes() -> u64 {
+    meminfo("MemTotal")
+}
+
+fn meminfo(key: &str) -> u64 {
+    let text = read("/proc/meminfo").unwrap_or_default();
+    let kibibytes = field(&text, key).and_then(|v| v.split_whitespace().next()?.parse::<u64>().ok());
+    kibibytes.map_or(0, |k| k << 10)
+}
+
+/// The unified or data cache of the first core at that level.
+fn cache_bytes(level: u32) -> u64 {
+    let folder = |index: u32| format!("/sys/devices/system/cpu/cpu0/cache/index{index}");
+    let size = |index: u32| {
+        let of = |name: &str| read(Path::new(&folder(index)).join(name));
+        (of("level")? == level.to_string() && of("type")? != "Instruction").then(|| parse_size(&of("size")?))?
+    };
+    (0..8).find_map(size).unwrap_or(0)
+}
+
+/// `32K`, `1024K`, `32M` as the kernel writes cache sizes.
+fn parse_size(text: &str) -> Option<u64> {
+    let digits = text.trim_end_matches(|c: char| c.is_ascii_alphabetic());
+    let shift = match &text[digits.len()..] {
+        "K" => 10,
+        "M" => 20,
+        "G" => 30,
+        _ => 0,
+    };
+    digits.parse::<u64>().ok().map(|n| n << shift)
+}
+
+/// The value of the first line `key : value`.
+fn field<'a>(text: &'a str, key: &str) -> Option<&'a str> {
+    text.lines().filter_map(|line| line.split_once(':')).find(|(k, _)| k.trim() == key).map(|(_, v)| v.trim())
+}
+
+fn read(path: impl AsRef<Path>) -> Option<String> {
+    fs::read_to_string(path).ok().map(|text| text.trim().to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn sizes_and_fields_parse_as_the_kernel_writes_them() {
+        assert_eq!(parse_size("48K"), Some(48 << 10));
+        assert_eq!(parse_size("32M"), Some(32 << 20));
+        assert_eq!(parse_size("512"), Some(512));
+        assert_eq!(parse_size("much"), None);
+        let text = "processor\t: 0\nmodel name\t: Some CPU: fast\nmodel name\t: other";
+        assert_eq!(field(text, "model name"), Some("Some CPU: fast"));
+        assert_eq!(field(text, "model"), None);
+    }
+
+    #[test]
+    fn this_machine_has_what_every_machine_has() {
+        let machine = this_machine();
+        assert!(machine.logical_cores >= 1);
+        assert_eq!(machine.isa[0], "scalar");
+        assert_eq!(machine.fingerprint, machine.compute_fingerprint());
+    }
+}

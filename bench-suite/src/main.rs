@@ -1,0 +1,73 @@
+//! `thresher`: measure this machine, compose LLaMA-70B decode out of it, say what that is worth.
+
+use std::process::ExitCode;
+
+use bench_suite::{Result, commands};
+use clap::{Parser, Subcommand, error::ErrorKind};
+
+/// Activation-sparse LLM decode: measured kernels, threshold policies, and what they are worth for LLaMA-70B
+///
+/// Exit codes: 0 done, 1 a check fell short, 2 bad input or bad use. THRESHER_ISA=scalar|avx2|avx512 forces an
+/// instruction set.
+#[derive(Debug, Parser)]
+#[command(name = "thresher", version, max_term_width = 110)]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Measure this machine, compose LLaMA-70B decode, write a report
+    Report(commands::report::ReportArguments),
+    /// Say what this machine has, what will run on it, what is skipped and why
+    Doctor(commands::doctor::DoctorArguments),
+    /// Measure this machine into a record that can be carried to another
+    Measure(commands::measure::MeasureArguments),
+    /// Write the report from records alone, of any number of machines
+    Compose(commands::compose::ComposeArguments),
+    /// Compute the Performance-Efficiency Ratio of each row of a table, per task
+    Per(commands::per::PerArguments),
+    /// Hold every operator against this machine's measured memory roof
+    Roof(commands::roof::RoofArguments),
+}
+
+fn main() -> ExitCode {
+    let cli = match Cli::try_parse() {
+        Ok(cli) => cli,
+        Err(e) => return usage(&e),
+    };
+    match run(&cli.command) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(failure) => {
+            eprintln!("thresher: {}", failure.message);
+            ExitCode::from(failure.code)
+        }
+    }
+}
+
+fn run(command: &Command) -> Result<()> {
+    match command {
+        Command::Report(arguments) => commands::report::run(arguments),
+        Command::Doctor(arguments) => commands::doctor::run(arguments),
+        Command::Measure(arguments) => commands::measure::run(arguments),
+        Command::Compose(arguments) => commands::compose::run(arguments),
+        Command::Per(arguments) => commands::per::run(arguments),
+        Command::Roof(arguments) => commands::roof::run(arguments),
+    }
+}
+
+/// Help and version are answers; anything else is bad use, told in one line.
+fn usage(error: &clap::Error) -> ExitCode {
+    let helps =
+        [ErrorKind::DisplayHelp, ErrorKind::DisplayVersion, ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand];
+    if helps.contains(&error.kind()) {
+        let _ = error.print();
+        return if error.use_stderr() { ExitCode::from(2) } else { ExitCode::SUCCESS };
+    }
+    let text = error.to_string();
+    let first = text.split("\n\n").next().unwrap_or_default();
+    let words: Vec<&str> = first.split_whitespace().collect();
+    eprintln!("thresher: {}; see `thresher --help`", words.join(" ").trim_start_matches("error: "));
+    ExitCode::from(2)
+}

@@ -1,0 +1,271 @@
+//! A measurement record of this machine: every case in turn, round after round, beside the machine's read bandwidth.
+
+use std::{hint::black_box, time::Instant};
+
+use cost_model::{
+    machine::Machine,
+    operator::Operator,
+    record::{Bandwidth, Provenance, Record},
+};
+use indicatif::{ProgressBar, ProgressStyle};
+use kernels_cpu::{Cpu, Format, Isa};
+use threshold::PolicySpec;
+
+use crate::{
+    Failure, Result,
+    machine::available_memory_bytes,
+    outcomes::Activations,
+    timing,
+    workload::{Case, Layer, SHAPE, select},
+};
+
+/// What to measure.
+#[derive(Debug, Clone)]
+pub struct Plan {
+    /// Weight formats, one after the other.
+    pub formats: Vec<Format>,
+    /// Instruction sets.
+    pub isas: Vec<Isa>,
+    /// Thread counts.
+    pub threads: Vec<usize>,
+    /// Densities of the FFN operators.
+    pub densities: Vec<f64>,
+    /// Operators.
+    pub operators: Vec<Operator>,
+    /// Predictor ranks.
+    pub ranks: Vec<usize>,
+    /// Policies whose selection is timed.
+    pub policies: Vec<PolicySpec>,
+    /// Times that each case is run.
+    pub rounds: usize,
+    /// Only cases whose id contains this.
+    pub only: Option<String>,
+}
+
+/// Densities that a 70B FFN is measured at.
+pub const DENSITIES: [f64; 5] = [1.0, 0.5, 0.25, 0.1, 0.05];
+/// Ranks of the field's predictors: Deja Vu's 1000 to a power of two and half of it, PowerInfer's mean for 70B.
+pub const RANKS: [usize; 3] = [512, 1024, 1919];
+/// Read in each round to see how fast memory is just then: many times any cache.
+const BANDWIDTH_BYTES: usize = 512 << 20;
+const BYTES_PER_GB: f64 = 1e9;
+
+impl Plan {
+    /// Every operator in the formats that 70B models are decoded in, the best instruction set, all cores.
+    ///
+    /// # Errors
+    /// `THRESHER_ISA` names an instruction set that is unknown or missing here.
+    pub fn standard(machine: &Machine, rounds: usize) -> Result<Self> {
+        Ok(Self {
+            formats: vec![Format::F16, Format::Q8_0],
+            isas: vec![Isa::from_env()?],
+            threads: vec![machine.logical_cores],
+            densities: DENSITIES.to_vec(),
+            operators: Operator::ALL.to_vec(),
+            ranks: RANKS.to_vec(),
+            policies: Vec::new(),
+            rounds,
+            only: None,
+        })
+    }
+
+    fn wants(&self, case: &Case<'_>) -> bool {
+        self.operators.contains(&case.subject.operator)
+            && self.only.as_ref().is_none_or(|only| case.subject.id().contains(only.as_str()))
+    }
+
+    fn cpus(&self) -> Result<Vec<Cpu>> {
+        let pairs = self.isas.iter().flat_map(|&isa| self.threads.iter().map(move |&threads| (isa, threads)));
+        pairs.map(|(isa, threads)| Ok(Cpu::with(isa, threads)?)).collect()
+    }
+}
+
+/// Carries out a plan.
+///
+/// Formats are measured in the same rounds where memory holds a layer of each: on a machine that drifts, formats
+/// measured one after the other would be measured on different machines.
+///
+/// # Errors
+/// Nothing matches the plan; not enough memory; a kernel refuses what it is given.
+pub fn measure(plan: &Plan, machine: Machine, provenance: Provenance) -> Result<Record> {
+    let cpus = plan.cpus()?;
+    let mut record = Record::new(machine, provenance);
+    let mut bandwidth = vec![Vec::new(); cpus.len()];
+    let together = formats_that_fit_together(plan)?;
+    let progress = progress_bar(((together.len() + 1) * plan.rounds) as u64);
+    for formats in together {
+        progress.set_message(format!("filling layers with weights: {}", list(formats)));
+        let layers = formats.iter().map(|&format| fitting_layer(format)).collect::<Result<Vec<_>>>()?;
+        let mut cases = layer_cases(plan, &cpus, &layers)?;
+        progress.set_message(format!("{} operators in {}", cases.len(), list(formats)));
+        if let (Some(layer), false) = (layers.first(), cases.is_empty()) {
+            run_rounds(plan.rounds, &cpus, &mut cases, Some((layer, &mut bandwidth)), &progress)?;
+        }
+        record.measurements.extend(cases.iter().flat_map(|(_, case)| case.measurement()));
+    }
+    progress.set_message("selection");
+    let mut selections = selection_cases(plan)?;
+    run_rounds(plan.rounds, &cpus, &mut selections, None, &progress)?;
+    record.measurements.extend(selections.iter().flat_map(|(_, case)| case.measurement()));
+    progress.finish_and_clear();
+    if record.measurements.is_empty() {
+        let only = plan.only.as_deref().unwrap_or_default();
+        return Err(Failure::input(format!("nothing to measure matches `{only}`: try gate_up, down, f16 or t1")));
+    }
+    record.bandwidth = best_per_thread_count(&cpus, &bandwidth);
+    Ok(record)
+}
+
+/// All formats at once where memory allows, else one after the other.
+fn formats_that_fit_together(plan: &Plan) -> Result<Vec<&[Format]>> {
+    let wanted = plan.formats.iter().map(|&format| Layer::bytes(format)).sum::<Result<usize>>()?;
+    let fits = wanted as u64 <= available_memory_bytes();
+    Ok(if fits { vec![&plan.formats] } else { plan.formats.chunks(1).collect() })
+}
+
+fn list(formats: &[Format]) -> String {
+    formats.iter().map(Format::to_string).collect::<Vec<_>>().join(", ")
+}
+
+/// How fast each pool of threads reads memory, over `rounds` rounds.
+///
+/// # Errors
+/// Not enough memory.
+pub fn bandwidth(cpus: &[Cpu], rounds: usize) -> Result<Vec<Bandwidth>> {
+    let layer = fitting_layer(Format::F16)?;
+    let mut samples = vec![Vec::new(); cpus.len()];
+    let progress = progress_bar(rounds as u64);
+    progress.set_message("read bandwidth");
+    run_rounds(rounds, cpus, &mut [], Some((&layer, &mut samples)), &progress)?;
+    progress.finish_and_clear();
+    Ok(best_per_thread_count(cpus, &samples))
+}
+
+fn fitting_layer(format: Format) -> Result<Layer> {
+    let (wanted, free) = (Layer::bytes(format)?, available_memory_bytes());
+    // 0 means that the system does not say.
+    if free > 0 && wanted as u64 > free {
+        return Err(Failure::input(format!(
+            "a {format} layer takes {:.1} GB and {:.1} GB of memory is free: close something, or measure other formats",
+            wanted as f64 / BYTES_PER_GB,
+            free as f64 / BYTES_PER_GB
+        )));
+    }
+    Layer::new(format)
+}
+
+/// A case and which of the pools it runs on.
+type Placed<'a> = (usize, Case<'a>);
+
+fn layer_cases<'a>(plan: &Plan, cpus: &'a [Cpu], layers: &'a [Layer]) -> Result<Vec<Placed<'a>>> {
+    let mut cases = Vec::new();
+    for (layer, (pool, cpu)) in layers.iter().flat_map(|layer| cpus.iter().enumerate().map(move |cpu| (layer, cpu))) {
+        let mut add = |case: Case<'a>| {
+            if plan.wants(&case) {
+                cases.push((pool, case));
+            }
+        };
+        for &density in &plan.densities {
+            add(layer.gate_up(cpu, density)?);
+            add(layer.down(cpu, density)?);
+            add(layer.whole_ffn(cpu, density)?);
+        }
+        let (kv_rows, query_rows) = (SHAPE.kv_heads * SHAPE.head_dim, SHAPE.heads * SHAPE.head_dim);
+        for rows in [kv_rows, query_rows, SHAPE.vocab] {
+            add(layer.gemv(cpu, rows)?);
+        }
+        for &rank in &plan.ranks {
+            add(layer.predictor(cpu, rank)?);
+        }
+    }
+    Ok(cases)
+}
+
+fn selection_cases<'a>(plan: &Plan) -> Result<Vec<Placed<'a>>> {
+    let mut cases = Vec::new();
+    if plan.policies.is_empty() || !plan.operators.contains(&Operator::Select) {
+        return Ok(cases);
+    }
+    let activations = Activations::of(SHAPE.name)?;
+    for &spec in &plan.policies {
+        // Nothing is selected where everything runs.
+        if spec == PolicySpec::Dense {
+            continue;
+        }
+        let case = select(spec, activations.policy(spec)?, &mut activations.stream(1)?)?;
+        if plan.wants(&case) {
+            cases.push((0, case));
+        }
+    }
+    Ok(cases)
+}
+
+/// Runs every case once a round, after one round that does not count. With a layer, each pool's read bandwidth is
+/// measured at the start of each round and ratios are taken against it.
+fn run_rounds(
+    rounds: usize,
+    cpus: &[Cpu],
+    cases: &mut [Placed<'_>],
+    mut roof: Option<(&Layer, &mut Vec<Vec<f64>>)>,
+    progress: &ProgressBar,
+) -> Result<()> {
+    for round in 0..=rounds {
+        let counts = round > 0;
+        let mut bytes_per_s = vec![None; cpus.len()];
+        if let Some((layer, bandwidth)) = &mut roof {
+            let bytes = layer.all_bytes()?;
+            let bytes = &bytes[..bytes.len().min(BANDWIDTH_BYTES)];
+            for (pool, cpu) in cpus.iter().enumerate() {
+                let seconds = cpu.install(|| time(|| black_box(cpu.read_all(bytes)))).0;
+                bytes_per_s[pool] = Some(bytes.len() as f64 / seconds);
+                if counts {
+                    bandwidth[pool].extend(bytes_per_s[pool]);
+                }
+            }
+        }
+        for (pool, case) in &mut *cases {
+            let run = &mut case.run;
+            let (seconds, result) = cpus[*pool].install(|| time(run));
+            result?;
+            if counts {
+                case.seconds.push(seconds);
+                let ratio = bytes_per_s[*pool].map(|roof| seconds * roof / case.subject.bytes as f64);
+                case.ratios.extend(ratio);
+            }
+        }
+        if counts {
+            progress.inc(1);
+        }
+    }
+    Ok(())
+}
+
+fn time<R>(f: impl FnOnce() -> R) -> (f64, R) {
+    let start = Instant::now();
+    let result = f();
+    (start.elapsed().as_secs_f64(), result)
+}
+
+/// The bandwidth of each thread count; of two instruction sets the faster, being the better roof.
+fn best_per_thread_count(cpus: &[Cpu], samples: &[Vec<f64>]) -> Vec<Bandwidth> {
+    let mut best: Vec<Bandwidth> = Vec::new();
+    for (cpu, samples) in cpus.iter().zip(samples) {
+        let Some(bytes_per_s) = timing::median(samples) else { continue };
+        let threads = cpu.threads();
+        match best.iter_mut().find(|b| b.threads == threads) {
+            Some(known) if known.bytes_per_s.median >= bytes_per_s.median => {}
+            Some(known) => known.bytes_per_s = bytes_per_s,
+            None => best.push(Bandwidth { threads, bytes_per_s }),
+        }
+    }
+    best
+}
+
+/// A bar on standard error; silent where that is not a terminal.
+pub fn progress_bar(steps: u64) -> ProgressBar {
+    let bar = ProgressBar::new(steps);
+    if let Ok(style) = ProgressStyle::with_template("{bar:32.cyan/dim} {percent:>3} %  {msg}  {elapsed}") {
+        bar.set_style(style);
+    }
+    bar
+}

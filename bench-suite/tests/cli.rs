@@ -1,0 +1,243 @@
+//! The program as a user runs it: what it prints, what it refuses, what it leaves behind.
+
+#![allow(clippy::unwrap_used)]
+
+use std::{
+    fs,
+    path::{Path, PathBuf},
+    process::{Command, Output},
+};
+
+use tempfile::TempDir;
+
+/// A record of a real machine.
+fn record() -> PathBuf {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../ci/records");
+    let mut records: Vec<_> = fs::read_dir(folder).unwrap().map(|e| e.unwrap().path()).collect();
+    records.retain(|path| path.extension().is_some_and(|e| e == "json"));
+    records.sort();
+    records.remove(0)
+}
+
+fn thresher(arguments: &[&str]) -> Output {
+    Command::new(env!("CARGO_BIN_EXE_thresher")).args(arguments).output().unwrap()
+}
+
+/// Bad input: exit code 2, nothing on standard output, one line on standard error that holds all of `words`.
+fn refused(arguments: &[&str], words: &[&str]) {
+    let output = thresher(arguments);
+    let error = String::from_utf8(output.stderr).unwrap();
+    assert_eq!(output.status.code(), Some(2), "{arguments:?}: {error}");
+    assert!(output.stdout.is_empty(), "{arguments:?}");
+    assert_eq!(error.lines().count(), 1, "{error}");
+    for word in words {
+        assert!(error.contains(word), "`{word}` is not in: {error}");
+    }
+}
+
+fn done(arguments: &[&str]) -> String {
+    let output = thresher(arguments);
+    assert!(output.status.success(), "{arguments:?}: {}", String::from_utf8_lossy(&output.stderr));
+    String::from_utf8(output.stdout).unwrap()
+}
+
+fn text(path: &Path) -> &str {
+    path.to_str().unwrap()
+}
+
+/// A folder to write to, and a file in it with that text.
+fn folder_with(name: &str, content: &str) -> (TempDir, PathBuf) {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join(name);
+    fs::write(&file, content).unwrap();
+    (folder, file)
+}
+
+#[test]
+fn compose_writes_a_whole_report_from_a_record() {
+    let folder = tempfile::tempdir().unwrap();
+    let out = folder.path().join("deep/report");
+    let printed = done(&["compose", text(&record()), "--out", text(&out)]);
+    for policy in ["dense", "fixed:0.02", "per-layer:density=0.25", "top-k:density=0.25", "dynamic:miss=0.05"] {
+        assert!(printed.contains(policy), "{policy} is not in:\n{printed}");
+    }
+    let mut names: Vec<_> = fs::read_dir(&out).unwrap().map(|e| e.unwrap().file_name()).collect();
+    names.sort();
+    assert_eq!(names, ["configurations.csv", "index.html", "report.json"]);
+
+    // The table for programs and the table for people hold the same configurations.
+    let mut rows = csv::Reader::from_path(out.join("configurations.csv")).unwrap();
+    let policy = rows.headers().unwrap().iter().position(|h| h == "policy").unwrap();
+    let policies: Vec<String> = rows.records().map(|r| r.unwrap()[policy].to_owned()).collect();
+    let page = fs::read_to_string(out.join("index.html")).unwrap();
+    assert!(policies.len() >= 10);
+    assert!(policies.iter().all(|p| printed.contains(p) && page.contains(p)));
+    let json: serde_json::Value = serde_json::from_slice(&fs::read(out.join("report.json")).unwrap()).unwrap();
+    assert_eq!(json["rows"].as_array().unwrap().len(), policies.len());
+}
+
+#[test]
+fn compose_is_repeatable() {
+    let folder = tempfile::tempdir().unwrap();
+    let table = |name: &str| {
+        let out = folder.path().join(name);
+        done(&["compose", text(&record()), "--out", text(&out)]);
+        fs::read(out.join("configurations.csv")).unwrap()
+    };
+    assert_eq!(table("a"), table("b"));
+}
+
+#[test]
+fn a_scenario_changes_what_is_composed() {
+    let (folder, scenario) = folder_with(
+        "s.toml",
+        "models = [\"relu-llama-70b\"]\nformats = [\"q8_0\"]\npolicies = [\"dense\", \"fixed:0.0\"]\nusd_per_hour = 2.0\n",
+    );
+    let out = folder.path().join("out");
+    done(&["compose", text(&record()), "--scenario", text(&scenario), "--out", text(&out)]);
+    let mut rows = csv::Reader::from_path(out.join("configurations.csv")).unwrap();
+    let headers = rows.headers().unwrap().clone();
+    let column = |name: &str| headers.iter().position(|h| h == name).unwrap();
+    let rows: Vec<_> = rows.records().map(|r| r.unwrap()).collect();
+    assert_eq!(rows.len(), 2);
+    assert_eq!(rows[1][column("policy")], *"fixed:0.0");
+    assert!((rows[1][column("density")].parse::<f64>().unwrap() - 0.18).abs() < 1e-9);
+    assert_eq!(rows[1][column("usd_per_hour")].parse::<f64>().unwrap(), 2.0);
+}
+
+#[test]
+fn records_that_are_not_whole_are_refused() {
+    let whole = fs::read_to_string(record()).unwrap();
+    let out = tempfile::tempdir().unwrap();
+    let refuse = |name: &str, content: &str, words: &[&str]| {
+        let (_folder, file) = folder_with(name, content);
+        refused(&["compose", text(&file), "--out", text(out.path())], words);
+    };
+    refused(&["compose", "no/such.json", "--out", text(out.path())], &["no/such.json", "thresher measure"]);
+    refuse("cut.json", &whole[..whole.len() / 2], &["cut.json", "truncated"]);
+    refuse("old.json", &whole.replace("thresher-record/1", "thresher-record/0"), &["old.json", "thresher-record/0"]);
+    refuse("empty.json", "", &["empty.json"]);
+    refuse("other.json", "{\"a\": 1}", &["other.json", "thresher-record/1"]);
+    refused(&["compose", text(&record()), text(&record()), "--out", text(out.path())], &["twice"]);
+    assert_eq!(fs::read_dir(out.path()).unwrap().count(), 0);
+}
+
+#[test]
+fn scenarios_and_policies_that_are_not_understood_are_refused() {
+    let record = record();
+    let refuse = |content: &str, words: &[&str]| {
+        let (folder, file) = folder_with("s.toml", content);
+        let out = folder.path().join("out");
+        refused(&["compose", text(&record), "--scenario", text(&file), "--out", text(&out)], words);
+        assert!(!out.exists());
+    };
+    refuse("policies = [\"top-p:mass=0.95\"]", &["top-p:mass=0.95", "top-k:density=0.10"]);
+    refuse("policies = [\"top-k:density=1.5\"]", &["1.5"]);
+    refuse("policies = [\"fixed\"]", &["fixed"]);
+    refuse("price = 3", &["s.toml", "price"]);
+    refuse("models = [\"gpt-2\"]", &["gpt-2", "llama-2-70b"]);
+}
+
+#[test]
+fn folders_that_cannot_be_written_are_refused_before_any_work() {
+    let (folder, file) = folder_with("taken", "a file");
+    refused(&["report", "--out", text(&file)], &["taken", "--out"]);
+    refused(&["report", "--out", text(&file.join("below"))], &["--out"]);
+    refused(&["measure", "--out", text(&folder.path().join("no/such/folder.json"))], &["no/such"]);
+    assert_eq!(fs::read_to_string(&file).unwrap(), "a file");
+}
+
+/// A limit on file size stands for a full disk: writing fails half-way.
+#[cfg(target_os = "linux")]
+#[test]
+fn a_full_disk_leaves_the_old_report_as_it_was() {
+    let folder = tempfile::tempdir().unwrap();
+    fs::write(folder.path().join("index.html"), "old").unwrap();
+    let command = format!(
+        "trap '' XFSZ; ulimit -f 8; exec {} compose {} --out {}",
+        env!("CARGO_BIN_EXE_thresher"),
+        text(&record()),
+        text(folder.path())
+    );
+    let output = Command::new("sh").args(["-c", &command]).output().unwrap();
+    let error = String::from_utf8(output.stderr).unwrap();
+    assert_eq!(output.status.code(), Some(2), "{error}");
+    assert!(error.contains("--out"), "{error}");
+    assert_eq!(fs::read_to_string(folder.path().join("index.html")).unwrap(), "old");
+    assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 1);
+}
+
+#[test]
+fn per_reproduces_the_published_table() {
+    let table = Path::new(env!("CARGO_MANIFEST_DIR")).join("../cost-model/data/per-paper-gsm8k.csv");
+    let csv = done(&["per", text(&table), "--csv"]);
+    let published: Vec<(String, f64)> = csv::Reader::from_path(&table)
+        .unwrap()
+        .records()
+        .map(|r| r.map(|r| (r[1].to_owned(), r[7].parse().unwrap())).unwrap())
+        .collect();
+    let mut rows = csv::Reader::from_reader(csv.as_bytes());
+    assert_eq!(rows.headers().unwrap(), vec!["task", "model", "per"]);
+    let mut off = Vec::new();
+    for (row, (model, want)) in rows.records().map(|r| r.unwrap()).zip(&published) {
+        assert_eq!((&row[0], &row[1]), ("GSM8K", model.as_str()));
+        if (row[2].parse::<f64>().unwrap() - want).abs() > 0.0005 {
+            off.push(model.as_str());
+        }
+    }
+    // Its throughput is a misprint in the paper.
+    assert_eq!(off, ["Mistral-7B"]);
+    let header =
+        |flags: &[&str]| done(&[&["per", text(&table), "--csv"], flags].concat()).lines().next().unwrap().to_owned();
+    assert_eq!(header(&["--anchored", "--ratio"]), "task,model,per,anchored,ratio");
+    assert_eq!(header(&["--ratio", "Llama-2-70B"]), "task,model,per,ratio");
+    assert!(done(&["per", text(&table)]).contains("hash"));
+}
+
+#[test]
+fn per_refuses_sets_that_have_no_per() {
+    let header = "model,task,acc,thr_per_gpu,lat_ms,mem_mb\n";
+    let (_folder, two) = folder_with("two.csv", &format!("{header}a,t,0.1,1,2,3\nb,t,0.2,2,1,4\n"));
+    refused(&["per", text(&two)], &["at least 3", "got 2"]);
+    let (_folder, flat) = folder_with("flat.csv", &format!("{header}a,t,0.1,1,2,3\nb,t,0.1,2,1,4\nc,t,0.1,3,3,5\n"));
+    refused(&["per", text(&flat)], &["accuracy"]);
+    refused(&["per", "no/such.csv"], &["no/such.csv"]);
+}
+
+#[test]
+fn measure_writes_a_record_that_compose_reads() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("record.json");
+    done(&["measure", "--only", "select/", "--rounds", "3", "--out", text(&file)]);
+    let json: serde_json::Value = serde_json::from_slice(&fs::read(&file).unwrap()).unwrap();
+    assert_eq!(json["schema"], "thresher-record/1");
+    assert!(json["measurements"].as_array().unwrap().iter().all(|m| m["operator"] == "select"));
+    // Selection alone composes to nothing, and the message says what is missing.
+    refused(&["compose", text(&file), "--out", text(&folder.path().join("out"))], &["gemv"]);
+}
+
+#[test]
+fn bad_use_is_told_in_one_line() {
+    refused(&["report", "--fast"], &["--fast", "--help"]);
+    refused(&["compose"], &["RECORD"]);
+    refused(&["measure"], &["--out"]);
+    refused(
+        &[
+            "measure",
+            "--only",
+            "no such case",
+            "--rounds",
+            "1",
+            "--out",
+            text(&std::env::temp_dir().join("never.json")),
+        ],
+        &["no such case"],
+    );
+    refused(&["roof", "--density", "0"], &["density"]);
+    refused(&["roof", "--isa", "sse9"], &["sse9"]);
+    let forced =
+        Command::new(env!("CARGO_BIN_EXE_thresher")).env("THRESHER_ISA", "sse9").arg("doctor").output().unwrap();
+    assert_eq!(forced.status.code(), Some(2));
+    assert!(done(&["--help"]).contains("report"));
+    assert!(done(&["--version"]).contains(env!("CARGO_PKG_VERSION")));
+}

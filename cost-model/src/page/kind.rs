@@ -1,0 +1,99 @@
+//! What stands for what, everywhere on the page: a colour per policy kind, a marker and a dash per
+//! format, a shade per part of a token.
+
+use maud::{Markup, html};
+
+use crate::report::policy_kind;
+
+use super::chart::{Glyph, Marker, shape};
+
+const KINDS: [&str; 7] = ["dense", "fixed", "per-layer", "top-k", "dynamic", "top-p", "budget"];
+
+/// Parts of a token in the order in which bars stack them.
+const PARTS: [(&str, &str); 7] = [
+    ("FFN gate and up", "part-gate-up"),
+    ("FFN down", "part-down"),
+    ("attention projections", "part-attention"),
+    ("KV cache", "part-kv"),
+    ("predictor", "part-predictor"),
+    ("selection", "part-selection"),
+    ("LM head", "part-head"),
+];
+
+/// The class that colours a policy.
+pub(super) fn class(policy: &str) -> String {
+    let kind = policy_kind(policy);
+    let known = KINDS.iter().find(|k| **k == kind);
+    format!("kind-{}", known.unwrap_or(&"other"))
+}
+
+fn marker(format: &str) -> Marker {
+    match format {
+        "q8_0" => Marker::Diamond,
+        "f32" => Marker::Square,
+        _ => Marker::Circle,
+    }
+}
+
+/// The point of a configuration. Per-layer and top-k compute the same share and often coincide, so
+/// per-layer is a ring (the style sheet leaves it hollow) in which the other's dot is seen.
+pub(super) fn glyph(policy: &str, format: &str) -> Glyph {
+    let radius = match policy_kind(policy) {
+        "per-layer" => 7.0,
+        "dense" => 5.4,
+        _ => Glyph::DOT.radius,
+    };
+    Glyph { marker: marker(format), radius }
+}
+
+/// The class that dashes a line.
+pub(super) fn dash(format: &str) -> &'static str {
+    match format {
+        "q8_0" => "dash-q8_0",
+        "f32" => "dash-f32",
+        _ => "dash-f16",
+    }
+}
+
+/// The parts of a token, with their classes, in stacking order.
+pub(super) fn parts() -> impl Iterator<Item = (&'static str, &'static str)> {
+    PARTS.into_iter()
+}
+
+/// Distinct values in order of appearance.
+pub(super) fn distinct<'a>(values: impl Iterator<Item = &'a str>) -> Vec<&'a str> {
+    let mut all = Vec::new();
+    for value in values {
+        if !all.contains(&value) {
+            all.push(value);
+        }
+    }
+    all
+}
+
+/// Names the kinds and formats of some (policy, format) pairs.
+pub(super) fn legend<'a>(pairs: impl Iterator<Item = (&'a str, &'a str)> + Clone) -> Markup {
+    let kinds = distinct(pairs.clone().map(|(policy, _)| policy_kind(policy)));
+    let formats = distinct(pairs.map(|(_, format)| format));
+    html! {
+        ul.legend {
+            @for kind in kinds { li { (swatch(&class(kind))) (kind) } }
+            @for format in formats {
+                li {
+                    svg.key viewBox="0 0 14 14" aria-hidden="true" {
+                        g.point.plain { (shape(marker(format), 7.0, 7.0, 4.5)) }
+                    }
+                    (format)
+                }
+            }
+        }
+    }
+}
+
+pub(super) fn swatch(class: &str) -> Markup {
+    html! {
+        svg.key viewBox="0 0 14 14" aria-hidden="true" {
+            rect class={ "fill " (class) } x="1" y="2" width="12" height="10" rx="2" {}
+        }
+    }
+}

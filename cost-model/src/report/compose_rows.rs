@@ -1,0 +1,269 @@
+//! Every configuration that the records can answer for, composed and priced.
+
+use crate::compose::{ComposeError, Composer, Composition, Configuration, DENSE};
+use crate::estimate::Interval;
+use crate::format::WeightFormat;
+use crate::model::ModelShape;
+use crate::money::{Prices, usd_per_mtok};
+use crate::operator::Operator;
+use crate::origin::{Origin, Sourced};
+use crate::quality::{Accuracy, sparse_humaneval};
+use crate::record::Record;
+use crate::scenario::Scenario;
+use crate::table::{ConfigurationRow, Worth};
+
+use super::{DenseAccuracy, PolicyOutcome, ReportError, Row, Tail};
+
+/// Values per q8_0 block: a predictor's rank is the row length of its second matrix, and a q8_0 row
+/// holds whole blocks.
+const Q8_0_BLOCK: usize = 32;
+
+const BYTES_PER_GB: f64 = 1e9;
+
+/// Operators without which not even dense can be composed.
+const DENSE_OPERATORS: [Operator; 3] = [Operator::Gemv, Operator::GateUp, Operator::Down];
+
+/// With what a record's rows are composed.
+#[derive(Clone, Debug)]
+struct Setting {
+    threads: usize,
+    isa: String,
+}
+
+pub(super) fn compose(
+    records: &[Record],
+    scenario: &Scenario,
+    outcomes: &[PolicyOutcome],
+    accuracies: &[DenseAccuracy],
+    notes: &mut Vec<String>,
+) -> Result<Vec<Row>, ReportError> {
+    let prices = Prices::own()?;
+    let mut rows = Vec::new();
+    for record in records {
+        let composer = Composer::new(record)?;
+        for model in &scenario.models.value {
+            for format in &scenario.formats.value {
+                let bench =
+                    Bench { composer: &composer, scenario, prices: &prices, model, format: *format, accuracies };
+                bench.rows(outcomes, &mut rows, notes)?;
+            }
+        }
+    }
+    Ok(rows)
+}
+
+/// One record, model and format.
+struct Bench<'a> {
+    composer: &'a Composer<'a>,
+    scenario: &'a Scenario,
+    prices: &'a Prices,
+    model: &'a ModelShape,
+    format: WeightFormat,
+    accuracies: &'a [DenseAccuracy],
+}
+
+impl Bench<'_> {
+    fn rows(
+        &self,
+        outcomes: &[PolicyOutcome],
+        rows: &mut Vec<Row>,
+        notes: &mut Vec<String>,
+    ) -> Result<(), ReportError> {
+        let place = format!("{} in {} on {}", self.model.name, self.format, self.composer.record().machine.fingerprint);
+        let own: Vec<&PolicyOutcome> = outcomes.iter().filter(|o| o.model == self.model.name).collect();
+        let Some(setting) = self.setting(&own)? else {
+            notes.push(format!(
+                "{place}: skipped; the record lacks gemv, gate_up and down in {} at a thread count with a measured \
+                 bandwidth; measure them on that machine",
+                self.format
+            ));
+            return Ok(());
+        };
+        let first = rows.len();
+        let mut skipped: Vec<(String, Vec<&str>)> = Vec::new();
+        for outcome in own {
+            match self.row(outcome, &setting) {
+                Ok(row) => rows.push(row),
+                Err(ReportError::Compose(e @ ComposeError::Unmeasured { .. })) => {
+                    group(&mut skipped, e.to_string(), &outcome.policy);
+                }
+                Err(other) => return Err(other),
+            }
+        }
+        notes.extend(skipped.into_iter().map(|(why, who)| format!("{place}: {} skipped; {why}", who.join(", "))));
+        self.note_memory(&rows[first..], &place, notes);
+        self.note_rank(&rows[first..], notes);
+        Ok(())
+    }
+
+    /// The largest thread count at which everything was measured, and there the instruction set in
+    /// which dense is fastest.
+    fn setting(&self, outcomes: &[&PolicyOutcome]) -> Result<Option<Setting>, ReportError> {
+        let record = self.composer.record();
+        let mut threads: Vec<usize> = record.bandwidth.iter().map(|b| b.threads).collect();
+        threads.sort_unstable_by(|a, b| b.cmp(a));
+        let measured = |operator: Operator, threads: usize, isa: &str| {
+            let same = |m: &crate::record::Measurement| {
+                (m.operator, m.format, m.threads) == (operator, self.format, threads) && m.isa == isa
+            };
+            record.measurements.iter().any(same)
+        };
+        let Some(dense) = outcomes.iter().find(|o| o.policy == DENSE) else { return Ok(None) };
+        for threads in threads {
+            let complete = |isa: &&String| DENSE_OPERATORS.iter().all(|op| measured(*op, threads, isa));
+            let mut best: Option<(f64, Setting)> = None;
+            for isa in record.machine.isa.iter().filter(complete) {
+                let setting = Setting { threads, isa: isa.clone() };
+                let ms = self.composer.compose(&self.configuration(dense, &setting))?.ms_per_token.median;
+                if best.as_ref().is_none_or(|(least, _)| ms < *least) {
+                    best = Some((ms, setting));
+                }
+            }
+            if let Some((_, setting)) = best {
+                return Ok(Some(setting));
+            }
+        }
+        Ok(None)
+    }
+
+    fn configuration(&self, outcome: &PolicyOutcome, setting: &Setting) -> Configuration {
+        Configuration {
+            model: *self.model,
+            format: self.format,
+            policy: outcome.policy.clone(),
+            predictor_rank: outcome.needs_predictor.then(|| self.rank()),
+            densities: outcome.densities.clone(),
+            context_tokens: self.scenario.context_tokens.value,
+            threads: setting.threads,
+            isa: setting.isa.clone(),
+        }
+    }
+
+    fn rank(&self) -> usize {
+        let rank = self.scenario.predictor_rank.value;
+        match self.format {
+            WeightFormat::Q8_0 => rank.next_multiple_of(Q8_0_BLOCK),
+            WeightFormat::F32 | WeightFormat::F16 => rank,
+        }
+    }
+
+    fn row(&self, outcome: &PolicyOutcome, setting: &Setting) -> Result<Row, ReportError> {
+        let configuration = self.configuration(outcome, setting);
+        let composed = self.composer.compose(&configuration)?;
+        let machine = &self.composer.record().machine;
+        let need = composed.memory.total();
+        let usd_per_hour = self.usd_per_hour(need)?;
+        let utilisation = &self.scenario.utilisation;
+        let usd = usd_per_mtok(usd_per_hour.value, composed.tok_s, utilisation.value)?;
+        let ms_origin = composed.origin.clone().resting_on(&[&outcome.densities.origin]);
+        let usd_origin = Origin::derived(format!(
+            "{:.4} USD/h at utilisation {} and {:.4} tok/s; price {}; utilisation {}",
+            usd_per_hour.value, utilisation.value, composed.tok_s.median, usd_per_hour.origin, utilisation.origin
+        ));
+        let accuracy = self.accuracy(&outcome.policy);
+        let worth = Worth {
+            usd_per_hour: usd_per_hour.clone(),
+            usd_per_mtok: usd,
+            missed_mass: outcome.missed_mass.as_ref().map(|m| m.value),
+            accuracy: accuracy.clone(),
+        };
+        Ok(Row {
+            configuration: ConfigurationRow::new(&machine.fingerprint, &configuration, &composed, &worth),
+            memory: composed.memory,
+            fits: need <= machine.memory_bytes,
+            p95: self.tail(outcome, &configuration)?,
+            usd_per_mtok: Sourced::new(
+                usd,
+                usd_origin.resting_on(&[&usd_per_hour.origin, &utilisation.origin, &ms_origin]),
+            ),
+            ms_per_token: Sourced::new(composed.ms_per_token, ms_origin),
+            usd_per_hour,
+            density_origin: outcome.densities.origin.clone(),
+            missed_mass: outcome.missed_mass.clone(),
+            accuracy,
+            per_accuracy: None,
+            reference: None,
+            assumptions: assumptions(&composed),
+            terms: composed.terms,
+        })
+    }
+
+    /// A machine too small for the model must not look cheaper for it: memory is charged as needed.
+    fn usd_per_hour(&self, need: u64) -> Result<Sourced<f64>, ReportError> {
+        if let Some(given) = &self.scenario.usd_per_hour {
+            return Ok(given.clone());
+        }
+        let machine = &self.composer.record().machine;
+        let charged = machine.memory_bytes.max(need);
+        let mut price = self.prices.machine_usd_per_hour(machine.logical_cores, charged)?;
+        if let (true, Origin::Assumed { why }) = (need > machine.memory_bytes, &mut price.origin) {
+            *why = format!("charged for the {:.1} GB that the model needs; {why}", need as f64 / BYTES_PER_GB);
+        }
+        Ok(price)
+    }
+
+    /// Published accuracies are those of the model as released; that q8_0 keeps them is assumed.
+    fn accuracy(&self, policy: &str) -> Accuracy {
+        if policy != DENSE {
+            return sparse_humaneval();
+        }
+        let known = self.accuracies.iter().find(|a| a.model == self.model.name);
+        let mut accuracy = known.map_or_else(sparse_humaneval, |a| a.accuracy.clone());
+        if let (WeightFormat::Q8_0, Accuracy::Known { origin, .. }) = (self.format, &mut accuracy)
+            && !matches!(origin, Origin::Assumed { .. })
+        {
+            *origin = Origin::assumed(format!("taken to be that of the unquantised model, {origin}"));
+        }
+        accuracy
+    }
+
+    /// The token whose mean density is the 95th percentile, its layers scaled alike.
+    fn tail(&self, outcome: &PolicyOutcome, configuration: &Configuration) -> Result<Option<Tail>, ReportError> {
+        let mean = outcome.density();
+        let Some(density) = outcome.density_p95.filter(|_| mean > 0.0) else { return Ok(None) };
+        let mut slow = configuration.clone();
+        for d in &mut slow.densities.value {
+            *d = (*d * density / mean).min(1.0);
+        }
+        Ok(Some(Tail { density, ms: self.composer.compose(&slow)?.ms_per_token }))
+    }
+
+    fn note_memory(&self, rows: &[Row], place: &str, notes: &mut Vec<String>) {
+        let Some(most) = rows.iter().filter(|r| !r.fits).map(|r| r.memory.total()).max() else { return };
+        let gb = |bytes: u64| bytes as f64 / BYTES_PER_GB;
+        let charged = match self.scenario.usd_per_hour {
+            Some(_) => "the price is the scenario's",
+            None => "the price is for that much memory",
+        };
+        notes.push(format!(
+            "{place}: needs up to {:.0} GB, the machine has {:.0} GB; its rows say what the machine would do with the \
+             memory, and {charged}",
+            gb(most),
+            gb(self.composer.record().machine.memory_bytes),
+        ));
+    }
+
+    fn note_rank(&self, rows: &[Row], notes: &mut Vec<String>) {
+        let (asked, used) = (self.scenario.predictor_rank.value, self.rank());
+        let counted = rows.iter().any(|r| r.configuration.predictor_rank.is_some());
+        let note = format!("predictors in {} have rank {used} for {asked}: rows hold whole blocks of 32", self.format);
+        if counted && asked != used && !notes.contains(&note) {
+            notes.push(note);
+        }
+    }
+}
+
+fn group<'a>(groups: &mut Vec<(String, Vec<&'a str>)>, why: String, who: &'a str) {
+    match groups.iter_mut().find(|(own, _)| *own == why) {
+        Some((_, members)) => members.push(who),
+        None => groups.push((why, vec![who])),
+    }
+}
+
+fn assumptions(composed: &Composition) -> Vec<String> {
+    let mut all = composed.assumptions.clone();
+    for term in composed.terms.iter().filter(|t| t.extrapolated && t.ms != Interval::ZERO) {
+        all.push(format!("{}: beyond what was measured ({})", term.name, term.origin));
+    }
+    all
+}

@@ -1,0 +1,246 @@
+//! The page as HTML: whole, self-contained, honest in its typography, and deaf to hostile records.
+
+#![allow(clippy::unwrap_used, reason = "a test")]
+
+mod synthetic;
+
+use std::collections::BTreeSet;
+
+use cost_model::origin::{Origin, Sourced};
+use cost_model::page;
+use cost_model::record::Record;
+use cost_model::report::{PolicyOutcome, Report};
+use cost_model::scenario::Scenario;
+
+const MODEL: &str = "llama-2-70b";
+
+fn build(records: &[Record], text: &str, outcomes: &[PolicyOutcome]) -> Report {
+    let scenario = Scenario::parse(text, "s.toml").unwrap();
+    let generated = "2026-02-03T04:05:06Z".parse().unwrap();
+    Report::build(records, &scenario, outcomes, generated, vec!["a note of the caller".to_owned()]).unwrap()
+}
+
+fn two_machines() -> Report {
+    let text = "models = [\"llama-2-70b\", \"code-llama-70b\", \"relu-llama-70b\"]";
+    build(&[synthetic::small(), synthetic::large()], text, &synthetic::outcomes(MODEL))
+}
+
+/// What a parse of the page found.
+#[derive(Default)]
+struct Page {
+    text: String,
+    elements: BTreeSet<String>,
+    /// (element, attribute, value)
+    attributes: Vec<(String, String, String)>,
+}
+
+/// Reads the strict subset of HTML that the page is written in; panics at anything else.
+fn parse(html: &str) -> Page {
+    let mut page = Page::default();
+    let mut open: Vec<String> = Vec::new();
+    let mut rest = html.strip_prefix("<!DOCTYPE html>").unwrap();
+    while let Some(at) = rest.find('<') {
+        let text = &rest[..at];
+        assert!(!text.contains('>'), "stray > in {text:?}");
+        page.text.push_str(text);
+        page.text.push(' ');
+        let mut end = at + 1;
+        let mut quoted = false;
+        while quoted || rest.as_bytes()[end] != b'>' {
+            quoted ^= rest.as_bytes()[end] == b'"';
+            end += 1;
+        }
+        let tag = &rest[at + 1..end];
+        rest = &rest[end + 1..];
+        if let Some(name) = tag.strip_prefix('/') {
+            assert_eq!(open.pop().as_deref(), Some(name), "{open:?}");
+            continue;
+        }
+        let name = tag.split_whitespace().next().unwrap().to_owned();
+        assert!(name.chars().all(|c| c.is_ascii_alphanumeric()), "element {name:?}");
+        read_attributes(&name, &tag[name.len()..], &mut page);
+        if let "style" | "script" = name.as_str() {
+            let close = format!("</{name}>");
+            rest = &rest[rest.find(&close).unwrap() + close.len()..];
+        } else if name != "meta" {
+            open.push(name.clone());
+        }
+        page.elements.insert(name);
+    }
+    assert!(open.is_empty(), "left open: {open:?}");
+    assert_eq!(rest, "");
+    page
+}
+
+fn read_attributes(element: &str, mut rest: &str, page: &mut Page) {
+    rest = rest.trim_start();
+    while !rest.is_empty() {
+        let (name, after) = rest.split_once("=\"").unwrap();
+        assert!(name.chars().all(|c| c.is_ascii_alphanumeric() || c == '-'), "attribute {name:?} of {element}");
+        let (value, after) = after.split_once('"').unwrap();
+        page.attributes.push((element.to_owned(), name.to_owned(), value.to_owned()));
+        rest = after.trim_start();
+    }
+}
+
+fn escaped(text: &str) -> String {
+    text.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;").replace('"', "&quot;")
+}
+
+/// No number that is none, neither in words nor in coordinates.
+fn assert_finite(page: &Page) {
+    let values = page.attributes.iter().map(|(_, _, value)| value.as_str());
+    for text in values.chain([page.text.as_str()]) {
+        let words = text.split(|c: char| !c.is_ascii_alphanumeric());
+        let bad: Vec<&str> = words.filter(|w| ["NaN", "inf", "Infinity", "null"].contains(w)).collect();
+        assert!(bad.is_empty() && !text.contains("not finite"), "{bad:?} in {}", text.get(..200).unwrap_or(text));
+    }
+}
+
+#[test]
+fn every_configuration_and_every_word_of_the_headline_is_on_the_page() {
+    let report = two_machines();
+    let page = parse(&page::html(&report));
+    assert_finite(&page);
+    for row in &report.rows {
+        assert!(page.text.contains(&row.configuration.policy), "{}", row.configuration.policy);
+    }
+    let notes = report.notes.iter().chain(&report.headline);
+    for sentence in notes {
+        assert!(page.text.contains(&escaped(sentence)), "{sentence}");
+    }
+    for measured in &report.machines {
+        assert!(page.text.contains(&measured.machine.fingerprint));
+        assert!(page.text.contains(&escaped(&measured.provenance.command)));
+    }
+    assert!(page.text.contains("a note of the caller"));
+}
+
+#[test]
+fn nothing_comes_from_elsewhere() {
+    let html = page::html(&two_machines());
+    let page = parse(&html);
+    let allowed = [
+        "a", "body", "circle", "code", "dd", "details", "div", "dl", "dt", "g", "h1", "h2", "h3", "h4", "head",
+        "header", "html", "li", "line", "main", "meta", "ol", "p", "path", "polyline", "pre", "rect", "script",
+        "section", "span", "strong", "style", "summary", "sup", "svg", "table", "tbody", "td", "text", "th", "thead",
+        "title", "tr", "ul",
+    ];
+    let unknown: Vec<_> = page.elements.iter().filter(|e| !allowed.contains(&e.as_str())).collect();
+    assert!(unknown.is_empty(), "{unknown:?}");
+    for (element, name, value) in &page.attributes {
+        assert!(!name.starts_with("on") && name != "src", "{element} {name}={value}");
+        assert!(name != "href" || value.starts_with('#'), "{value}");
+        let target = value.strip_prefix('#').filter(|_| name == "href");
+        assert!(target.is_none_or(|t| page.attributes.iter().any(|(_, n, v)| n == "id" && v == t)), "{value}");
+    }
+    assert!(!html.contains("url(") && !html.contains("@import"));
+}
+
+/// Whatever is assumed or rests on something assumed has the class, the tilde and its reason, and never
+/// another class.
+#[test]
+fn assumed_numbers_look_assumed() {
+    let report = two_machines();
+    let html = page::html(&report);
+    parse(&html);
+    for row in &report.rows {
+        assert_eq!(row.usd_per_mtok.origin.kind(), "assumed");
+        for origin in [&row.usd_per_mtok.origin, &row.usd_per_hour.origin] {
+            let title = format!("title=\"{}\"", escaped(&origin.to_string()));
+            let honest = html.matches(&format!("class=\"figure assumed\" {title}>~")).count();
+            assert!(honest >= 1, "{title}");
+            assert_eq!(honest, html.matches(&title).count());
+        }
+    }
+    // Published accuracies carry the number of their source; unknown ones the word.
+    assert!(html.contains("<span class=\"figure published\" title=\"published: Roziere"));
+    let sparse = report.rows.iter().filter(|r| !r.is_dense() || r.configuration.model == "relu-llama-70b").count();
+    let unknown = html.matches("<span class=\"figure unknown\" title=\"no").count();
+    assert!(sparse > 0 && unknown >= sparse, "{unknown} for {sparse}");
+}
+
+#[test]
+fn assumed_densities_make_the_time_look_assumed() {
+    let mut outcomes = synthetic::outcomes(MODEL);
+    outcomes.truncate(1);
+    outcomes[0].densities.origin = Origin::assumed("a guess of the test");
+    let report = build(&[synthetic::small()], "formats = [\"f16\"]", &outcomes);
+    let html = page::html(&report);
+    let origin = escaped(&report.rows[1].ms_per_token.origin.to_string());
+    assert!(origin.starts_with("assumed") && origin.contains("a guess of the test"));
+    assert!(html.contains(&format!("class=\"figure assumed\" title=\"{origin}\">~")));
+    assert!(!html.contains(&format!("class=\"figure derived\" title=\"{origin}\"")));
+}
+
+#[test]
+fn hostile_records_and_policies_stay_text() {
+    const HOSTILE: &str = "<script>alert('x')</script>\" onload=\"alert(1)\" &amp; </td></svg><img src=x>";
+    let mut machine = synthetic::machine(HOSTILE, 2, 512 << 30);
+    machine.cpu_vendor = HOSTILE.into();
+    machine.os_kernel = HOSTILE.into();
+    machine.huge_pages = HOSTILE.into();
+    let mut record = synthetic::record(machine.with_fingerprint(), 22e9);
+    record.provenance.command = HOSTILE.into();
+    record.provenance.commit = HOSTILE.into();
+    record.provenance.thresher = HOSTILE.into();
+    for (index, m) in record.measurements.iter_mut().enumerate() {
+        m.kernel = format!("{HOSTILE}{index}");
+    }
+    let mut outcomes = synthetic::outcomes(MODEL);
+    for o in &mut outcomes {
+        // Kinds stay, so that selections are found; each is its own policy.
+        o.policy += HOSTILE;
+        o.densities.origin = Origin::published(HOSTILE);
+        o.missed_mass = o.missed_mass.take().map(|m| Sourced::new(m.value, Origin::assumed(HOSTILE)));
+    }
+    let report = build(&[record], "", &outcomes);
+    let html = page::html(&report);
+    let page = parse(&html);
+    assert!(!html.contains("<script>alert") && !html.contains("<img") && !html.contains("\" onload"));
+    assert!(!page.attributes.iter().any(|(_, name, _)| name.starts_with("on")));
+    assert!(page.text.matches(&escaped(HOSTILE)).count() > 10);
+}
+
+/// The default scenario: two models, of which one has no known dense accuracy.
+#[test]
+fn every_model_has_its_sentence_and_its_plots() {
+    let mut outcomes = synthetic::outcomes(MODEL);
+    let relu = |o: &PolicyOutcome| PolicyOutcome { model: "relu-llama-70b", ..o.clone() };
+    outcomes.extend(synthetic::outcomes(MODEL).iter().map(relu));
+    let report = build(&[synthetic::large()], "", &outcomes);
+    let html = page::html(&report);
+    let page = parse(&html);
+    assert_finite(&page);
+    assert!(report.headline.iter().any(|s| s.contains("For relu-llama-70b it is")), "{:?}", report.headline);
+    let plots =
+        |says: &str| page.attributes.iter().filter(|(_, n, v)| n == "aria-label" && v.starts_with(says)).count();
+    // Each drawn for wide screens and for phones; no anchored PER without a dense accuracy.
+    assert_eq!(plots("ratio PER against USD"), 4);
+    assert_eq!(plots("anchored PER against USD"), 2);
+    assert_eq!(plots("Milliseconds per token against mean density"), 4);
+}
+
+/// The least that is a report, and quantities at the ends of their ranges.
+#[test]
+fn odd_reports_are_whole_pages() {
+    let example = Record::parse(include_str!("fixtures/example-record.json"), "example").unwrap();
+    let nothing_missed =
+        |o: PolicyOutcome| PolicyOutcome { missed_mass: None, density_p95: None, needs_predictor: false, ..o };
+    let plain: Vec<PolicyOutcome> = synthetic::outcomes(MODEL).into_iter().map(nothing_missed).collect();
+    let reports = [
+        build(std::slice::from_ref(&example), "", &[]),
+        build(&[example], "usd_per_hour = 0", &[]),
+        build(&[synthetic::small()], "usd_per_hour = 0", &synthetic::outcomes(MODEL)),
+        build(&[synthetic::small()], "dense_accuracy = 0.0", &synthetic::outcomes(MODEL)),
+        build(&[synthetic::small()], "kappa = 1000", &synthetic::outcomes(MODEL)),
+        build(&[synthetic::small()], "utilisation = 1e-300", &synthetic::outcomes(MODEL)),
+        build(&[synthetic::large()], "context_tokens = 0\nmodels = [\"relu-llama-70b\"]", &[]),
+        build(&[synthetic::large()], "", &plain),
+    ];
+    for report in reports {
+        let page = parse(&page::html(&report));
+        assert_finite(&page);
+        assert!(page.text.contains("Every configuration"));
+    }
+}
