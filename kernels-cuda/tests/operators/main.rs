@@ -175,7 +175,7 @@ mod emulated {
 #[test]
 fn emulated_kernels_skipped_no_cxx_compiler() {
     let reason = option_env!("NO_EMULATION_BECAUSE").unwrap_or("feature `emulation` is off");
-    eprintln!("skipped: every emulated test of {} kernels: {reason}", kernels_cuda::KERNELS.len());
+    machine::say(&format!("skipped: emulated tests of {} CUDA kernels: {reason}", kernels_cuda::KERNELS.len()));
 }
 
 mod native {
