@@ -11,6 +11,8 @@
 //! | value | the density, such as `0.1`; for `select` the policy |
 //! | throughput | bytes touched |
 //!
+//! The group `read` is no operator but the roof: reading memory, spelt the same way.
+//!
 //! `select` may have `<isa>` alone as function and scores as element throughput: it is then one
 //! thread over f32 scores. Predictor and select read all they are given: their density is 1, and a
 //! predictor needs no value.
@@ -25,7 +27,7 @@ use serde::de::DeserializeOwned;
 use crate::estimate::Estimate;
 use crate::format::WeightFormat;
 use crate::operator::Operator;
-use crate::record::Measurement;
+use crate::record::{Bandwidth, Measurement};
 
 const SECONDS_PER_NANOSECOND: f64 = 1e-9;
 const SCORE_BYTES: u64 = 4;
@@ -35,6 +37,8 @@ const SCORE_BYTES: u64 = 4;
 pub struct CriterionRun {
     /// Our operators, ordered by path.
     pub measurements: Vec<Measurement>,
+    /// The best read bandwidth that the run saw at each thread count.
+    pub bandwidth: Vec<Bandwidth>,
     /// Benchmarks of other groups, not read.
     pub skipped: usize,
 }
@@ -140,10 +144,7 @@ fn visit(folder: &Path, run: &mut CriterionRun) -> Result<(), CriterionError> {
     paths.sort();
     for path in paths.into_iter().filter(|p| p.is_dir()) {
         if path.ends_with("new") && path.join("benchmark.json").is_file() {
-            match read_benchmark(&path)? {
-                Some(measurement) => run.measurements.push(measurement),
-                None => run.skipped += 1,
-            }
+            read_benchmark(&path, run)?;
         } else {
             visit(&path, run)?;
         }
@@ -151,17 +152,52 @@ fn visit(folder: &Path, run: &mut CriterionRun) -> Result<(), CriterionError> {
     Ok(())
 }
 
-fn read_benchmark(folder: &Path) -> Result<Option<Measurement>, CriterionError> {
+/// Group of the benchmarks that read memory and do nothing else.
+const READ: &str = "read";
+
+fn read_benchmark(folder: &Path, run: &mut CriterionRun) -> Result<(), CriterionError> {
     let path = folder.join("benchmark.json");
-    let Ok(operator) = read_json::<Group>(&path)?.group_id.parse::<Operator>() else {
-        return Ok(None);
-    };
+    let group = read_json::<Group>(&path)?.group_id;
+    let operator = group.parse::<Operator>();
+    if group != READ && operator.is_err() {
+        run.skipped += 1;
+        return Ok(());
+    }
     let benchmark: Benchmark = read_json(&path)?;
     let estimates: Estimates = read_json(&folder.join("estimates.json"))?;
     let sample: Sample = read_json(&folder.join("sample.json"))?;
-    let mut measurement = describe(operator, &benchmark).map_err(|what| CriterionError::Malformed { path, what })?;
-    measurement.seconds = seconds(&estimates.median, sample.times.len() as u64);
-    Ok(Some(measurement))
+    let seconds = seconds(&estimates.median, sample.times.len() as u64);
+    let malformed = |what| CriterionError::Malformed { path, what };
+    match operator {
+        Ok(operator) => {
+            let described = describe(operator, &benchmark).map_err(malformed)?;
+            run.measurements.push(Measurement { seconds, ..described });
+        }
+        Err(_) => run.keep_best(read_bandwidth(&benchmark, &seconds).map_err(malformed)?),
+    }
+    Ok(())
+}
+
+impl CriterionRun {
+    fn keep_best(&mut self, new: Bandwidth) {
+        match self.bandwidth.iter_mut().find(|b| b.threads == new.threads) {
+            Some(best) if best.bytes_per_s.median >= new.bytes_per_s.median => {}
+            Some(best) => *best = new,
+            None => self.bandwidth.push(new),
+        }
+    }
+}
+
+fn read_bandwidth(benchmark: &Benchmark, seconds: &Estimate) -> Result<Bandwidth, String> {
+    let id = benchmark.function_id.as_deref().unwrap_or_default();
+    let threads = parse_function(id).ok_or_else(|| wanted_function(id))?.threads;
+    let bytes = benchmark.throughput.and_then(Throughput::bytes).ok_or("no throughput in bytes")? as f64;
+    let (median, low, high) = (bytes / seconds.median, bytes / seconds.high, bytes / seconds.low);
+    Ok(Bandwidth { threads, bytes_per_s: Estimate { median, low, high, ..*seconds } })
+}
+
+fn wanted_function(id: &str) -> String {
+    format!("function id `{id}`, wanted `<isa>-<format>-<rows>x<cols>-t<threads>`")
 }
 
 fn read_json<T: DeserializeOwned>(path: &Path) -> Result<T, CriterionError> {
@@ -208,9 +244,8 @@ fn parse_function(id: &str) -> Option<Function> {
 fn describe(operator: Operator, benchmark: &Benchmark) -> Result<Measurement, String> {
     let id = benchmark.function_id.as_deref().unwrap_or_default();
     let throughput = benchmark.throughput;
-    let function = parse_function(id)
-        .or_else(|| bare_select(operator, id, throughput))
-        .ok_or_else(|| format!("function id `{id}`, wanted `<isa>-<format>-<rows>x<cols>-t<threads>`"))?;
+    let function =
+        parse_function(id).or_else(|| bare_select(operator, id, throughput)).ok_or_else(|| wanted_function(id))?;
     let bytes = throughput
         .and_then(Throughput::bytes)
         .or_else(|| (operator == Operator::Select).then(|| (function.rows as u64).saturating_mul(SCORE_BYTES)))

@@ -40,6 +40,33 @@ fn reads_our_groups_and_counts_the_others() {
     assert_eq!(bare.threads, 1);
 }
 
+#[test]
+fn reading_memory_is_the_roof_and_the_best_of_each_thread_count_stays() {
+    let dir = tempfile::tempdir().unwrap();
+    let bench = fixtures().join("gate_up/avx2-f16-28672x8192-t2/0.1/new");
+    for (name, id, bytes) in
+        [("a", "avx2-f16-28672x8192-t2", 100), ("b", "avx2-f16-28672x8192-t2", 300), ("c", "avx2-f32-1x1-t1", 200)]
+    {
+        let copy = dir.path().join(name).join("new");
+        fs::create_dir_all(&copy).unwrap();
+        for file in ["estimates.json", "sample.json"] {
+            fs::copy(bench.join(file), copy.join(file)).unwrap();
+        }
+        let benchmark =
+            format!(r#"{{"group_id":"read","function_id":"{id}","value_str":"1","throughput":{{"Bytes":{bytes}}}}}"#);
+        fs::write(copy.join("benchmark.json"), benchmark).unwrap();
+    }
+    let run = read_criterion(dir.path()).unwrap();
+    assert!(run.measurements.is_empty() && run.skipped == 0);
+    let [two, one] = &run.bandwidth[..] else { unreachable!("{run:?}") };
+    assert_eq!((two.threads, one.threads), (2, 1));
+    let close = |got: f64, want: f64| assert!((got / want - 1.0).abs() < 1e-12, "{got} {want}");
+    close(two.bytes_per_s.median, 300.0 / 6.5e-3);
+    close(two.bytes_per_s.low, 300.0 / 6.565e-3);
+    close(two.bytes_per_s.high, 300.0 / 6.435e-3);
+    close(one.bytes_per_s.median, 200.0 / 6.5e-3);
+}
+
 /// Copies the gate_up benchmark, changes one file, and expects a refusal that names it.
 fn refuse(file: &str, from: &str, to: &str, says: &str) {
     let dir = tempfile::tempdir().unwrap();

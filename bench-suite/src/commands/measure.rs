@@ -42,27 +42,24 @@ pub fn run(arguments: &MeasureArguments) -> Result<()> {
     plan.only.clone_from(&arguments.only);
     let record = match &arguments.from_criterion {
         None => measure::measure(&plan, machine, this_build())?,
-        Some(folder) => from_criterion(&plan, folder, Record::new(machine, this_build()))?,
+        Some(folder) => from_criterion(folder, Record::new(machine, this_build()))?,
     };
     record.write(&arguments.out)?;
     print(&format!("{}: {} measurements\n", arguments.out.display(), record.measurements.len()))
 }
 
-/// Criterion timed the operators; the roof beside them is measured now.
-fn from_criterion(plan: &Plan, folder: &Path, mut record: Record) -> Result<Record> {
+/// Criterion timed the operators, and how fast memory is read beside them.
+fn from_criterion(folder: &Path, mut record: Record) -> Result<Record> {
     let run = read_criterion(folder)?;
-    if run.measurements.is_empty() {
+    if run.measurements.is_empty() || run.bandwidth.is_empty() {
         return Err(Failure::input(format!(
-            "{}: none of its {} benchmarks is an operator; run `cargo bench -p kernels-cpu` first",
+            "{}: {} operators and {} read bandwidths among its benchmarks; run `cargo bench -p kernels-cpu` first",
             folder.display(),
-            run.skipped
+            run.measurements.len(),
+            run.bandwidth.len(),
         )));
     }
-    let mut threads: Vec<usize> = run.measurements.iter().map(|m| m.threads).collect();
-    threads.sort_unstable();
-    threads.dedup();
-    let cpus = threads.iter().map(|&t| Ok(kernels_cpu::Cpu::with(plan.isas[0], t)?)).collect::<Result<Vec<_>>>()?;
-    record.bandwidth = measure::bandwidth(&cpus, plan.rounds)?;
+    record.bandwidth = run.bandwidth;
     record.measurements = run.measurements;
     Ok(record)
 }
