@@ -279,7 +279,9 @@ pub fn record_format(format: Format) -> WeightFormat {
     match format {
         Format::F32 => WeightFormat::F32,
         Format::F16 => WeightFormat::F16,
+        Format::Bf16 => WeightFormat::Bf16,
         Format::Q8_0 => WeightFormat::Q8_0,
+        Format::Q4_0 => WeightFormat::Q4_0,
     }
 }
 
@@ -288,6 +290,8 @@ pub fn kernel_format(format: WeightFormat) -> Format {
     match format {
         WeightFormat::F32 => Format::F32,
         WeightFormat::F16 => Format::F16,
+        WeightFormat::Bf16 => Format::Bf16,
         WeightFormat::Q8_0 => Format::Q8_0,
+        WeightFormat::Q4_0 => Format::Q4_0,
     }
 }

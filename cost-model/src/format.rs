@@ -5,11 +5,6 @@ use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
 
-/// Values per q8_0 block (ggml: one f16 scale, then 32 signed bytes).
-const Q8_0_BLOCK: u64 = 32;
-/// Bytes per q8_0 block.
-const Q8_0_BLOCK_BYTES: u64 = 34;
-
 /// Storage format of a weight matrix.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub enum WeightFormat {
@@ -19,32 +14,58 @@ pub enum WeightFormat {
     /// 2 bytes per weight.
     #[serde(rename = "f16")]
     F16,
+    /// The upper half of an f32: 2 bytes per weight.
+    #[serde(rename = "bf16")]
+    Bf16,
     /// ggml's q8_0: 34 bytes per 32 weights.
     #[serde(rename = "q8_0")]
     Q8_0,
+    /// ggml's q4_0: 18 bytes per 32 weights.
+    #[serde(rename = "q4_0")]
+    Q4_0,
 }
 
 impl WeightFormat {
-    /// Every format.
-    pub const ALL: [Self; 3] = [Self::F32, Self::F16, Self::Q8_0];
+    /// Every format, widest first.
+    pub const ALL: [Self; 5] = [Self::F32, Self::F16, Self::Bf16, Self::Q8_0, Self::Q4_0];
 
     /// Its one spelling.
     pub fn as_str(self) -> &'static str {
         match self {
             Self::F32 => "f32",
             Self::F16 => "f16",
+            Self::Bf16 => "bf16",
             Self::Q8_0 => "q8_0",
+            Self::Q4_0 => "q4_0",
         }
     }
 
-    /// Bytes of one row of `cols` weights; q8_0 rows are padded to whole blocks.
-    pub fn row_bytes(self, cols: usize) -> u64 {
-        let cols = cols as u64;
+    /// Values per block: rows hold whole blocks.
+    pub fn block_len(self) -> usize {
         match self {
-            Self::F32 => cols.saturating_mul(4),
-            Self::F16 => cols.saturating_mul(2),
-            Self::Q8_0 => cols.div_ceil(Q8_0_BLOCK).saturating_mul(Q8_0_BLOCK_BYTES),
+            Self::F32 | Self::F16 | Self::Bf16 => 1,
+            Self::Q8_0 | Self::Q4_0 => 32,
         }
+    }
+
+    /// Bytes per block.
+    fn block_bytes(self) -> u64 {
+        match self {
+            Self::F32 => 4,
+            Self::F16 | Self::Bf16 => 2,
+            Self::Q8_0 => 34,
+            Self::Q4_0 => 18,
+        }
+    }
+
+    /// Whether weights were rounded to a few levels, so that accuracy is no longer that of the model as released.
+    pub fn is_quantised(self) -> bool {
+        self.block_len() > 1
+    }
+
+    /// Bytes of one row of `cols` weights, padded to whole blocks; saturates.
+    pub fn row_bytes(self, cols: usize) -> u64 {
+        (cols.div_ceil(self.block_len()) as u64).saturating_mul(self.block_bytes())
     }
 
     /// Bytes of a `rows` x `cols` matrix; saturates.
@@ -61,7 +82,7 @@ impl fmt::Display for WeightFormat {
 
 /// A format name that is not one of [`WeightFormat::ALL`].
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("unknown weight format `{0}`; known: f32, f16, q8_0")]
+#[error("unknown weight format `{0}`; known: f32, f16, bf16, q8_0, q4_0")]
 pub struct UnknownFormat(pub String);
 
 impl FromStr for WeightFormat {

@@ -97,7 +97,7 @@ pub enum Error {
         best: Isa,
     },
     /// A format name that this crate does not know.
-    #[error("unknown weight format `{given}`: use one of f32, f16, q8_0")]
+    #[error("unknown weight format `{given}`: use one of f32, f16, bf16, q8_0, q4_0")]
     UnknownFormat {
         /// What was given.
         given: String,

@@ -11,7 +11,7 @@
 //!     7      ################ . |  -> h[1]                7      ################ * h[1]  /
 //! ```
 //!
-//! Each exists for [`Format`]s f32, f16 and q8_0 and for [`Isa`]s scalar, AVX2 and AVX-512, chosen at run time.
+//! Each exists for [`Format`]s f32, f16, bf16, q8_0 and q4_0 and for [`Isa`]s scalar, AVX2 and AVX-512, chosen at run time.
 //! The instruction-set folders mirror each other file for file: `scalar` is the specification. [`KERNELS`] lists
 //! them all. `THRESHER_ISA=avx2` forces one.
 //!
@@ -58,7 +58,7 @@ pub use activation::Activation;
 pub use buffer::{WeightBuffer, huge_pages_setting};
 pub use cpu::Cpu;
 pub use error::Error;
-pub use format::{Format, Q8_0_BYTES, Q8_0_LEN};
+pub use format::Format;
 pub use isa::Isa;
 pub use matrix::Matrix;
 pub use registry::{KERNELS, Kernel, Operator};

@@ -77,59 +77,85 @@ const fn scalar_kernel(format: Format) -> Kernel {
     Kernel { isa: Isa::Scalar, format, gemv, gate_up, accumulate }
 }
 
+#[cfg(target_arch = "x86_64")]
+mod avx2_kernels {
+    use super::{Format, Isa, Kernel};
+    use crate::avx2::*;
+
+    pub(super) const fn float<F: Float>(format: Format) -> Kernel {
+        Kernel {
+            isa: Isa::Avx2,
+            format,
+            gemv: dot_float::gemv::<F>,
+            gate_up: dot_float::gate_up::<F>,
+            accumulate: accumulate_float::accumulate::<F>,
+        }
+    }
+
+    pub(super) const fn blocks<B: Blocks>(format: Format) -> Kernel {
+        Kernel {
+            isa: Isa::Avx2,
+            format,
+            gemv: dot_blocks::gemv::<B>,
+            gate_up: dot_blocks::gate_up::<B>,
+            accumulate: accumulate_blocks::accumulate::<B>,
+        }
+    }
+}
+
+#[cfg(target_arch = "x86_64")]
+mod avx512_kernels {
+    use super::{Format, Isa, Kernel};
+    use crate::avx512::*;
+
+    pub(super) const fn float<F: Float>(format: Format) -> Kernel {
+        Kernel {
+            isa: Isa::Avx512,
+            format,
+            gemv: dot_float::gemv::<F>,
+            gate_up: dot_float::gate_up::<F>,
+            accumulate: accumulate_float::accumulate::<F>,
+        }
+    }
+
+    pub(super) const fn blocks<B: Blocks>(format: Format) -> Kernel {
+        Kernel {
+            isa: Isa::Avx512,
+            format,
+            gemv: dot_blocks::gemv::<B>,
+            gate_up: dot_blocks::gate_up::<B>,
+            accumulate: accumulate_blocks::accumulate::<B>,
+        }
+    }
+}
+
 /// Every kernel of this build. On processors other than x86-64 only the scalar ones exist.
 pub static KERNELS: &[Kernel] = &[
     scalar_kernel(Format::F32),
     scalar_kernel(Format::F16),
+    scalar_kernel(Format::Bf16),
     scalar_kernel(Format::Q8_0),
+    scalar_kernel(Format::Q4_0),
     #[cfg(target_arch = "x86_64")]
-    Kernel {
-        isa: Isa::Avx2,
-        format: Format::F32,
-        gemv: avx2::dot_float::gemv::<avx2::F32>,
-        gate_up: avx2::dot_float::gate_up::<avx2::F32>,
-        accumulate: avx2::accumulate_float::accumulate::<avx2::F32>,
-    },
+    avx2_kernels::float::<avx2::F32>(Format::F32),
     #[cfg(target_arch = "x86_64")]
-    Kernel {
-        isa: Isa::Avx2,
-        format: Format::F16,
-        gemv: avx2::dot_float::gemv::<avx2::F16>,
-        gate_up: avx2::dot_float::gate_up::<avx2::F16>,
-        accumulate: avx2::accumulate_float::accumulate::<avx2::F16>,
-    },
+    avx2_kernels::float::<avx2::F16>(Format::F16),
     #[cfg(target_arch = "x86_64")]
-    Kernel {
-        isa: Isa::Avx2,
-        format: Format::Q8_0,
-        gemv: avx2::dot_q8_0::gemv,
-        gate_up: avx2::dot_q8_0::gate_up,
-        accumulate: avx2::accumulate_q8_0::accumulate,
-    },
+    avx2_kernels::float::<avx2::Bf16>(Format::Bf16),
     #[cfg(target_arch = "x86_64")]
-    Kernel {
-        isa: Isa::Avx512,
-        format: Format::F32,
-        gemv: avx512::dot_float::gemv::<avx512::F32>,
-        gate_up: avx512::dot_float::gate_up::<avx512::F32>,
-        accumulate: avx512::accumulate_float::accumulate::<avx512::F32>,
-    },
+    avx2_kernels::blocks::<avx2::Q8_0>(Format::Q8_0),
     #[cfg(target_arch = "x86_64")]
-    Kernel {
-        isa: Isa::Avx512,
-        format: Format::F16,
-        gemv: avx512::dot_float::gemv::<avx512::F16>,
-        gate_up: avx512::dot_float::gate_up::<avx512::F16>,
-        accumulate: avx512::accumulate_float::accumulate::<avx512::F16>,
-    },
+    avx2_kernels::blocks::<avx2::Q4_0>(Format::Q4_0),
     #[cfg(target_arch = "x86_64")]
-    Kernel {
-        isa: Isa::Avx512,
-        format: Format::Q8_0,
-        gemv: avx512::dot_q8_0::gemv,
-        gate_up: avx512::dot_q8_0::gate_up,
-        accumulate: avx512::accumulate_q8_0::accumulate,
-    },
+    avx512_kernels::float::<avx512::F32>(Format::F32),
+    #[cfg(target_arch = "x86_64")]
+    avx512_kernels::float::<avx512::F16>(Format::F16),
+    #[cfg(target_arch = "x86_64")]
+    avx512_kernels::float::<avx512::Bf16>(Format::Bf16),
+    #[cfg(target_arch = "x86_64")]
+    avx512_kernels::blocks::<avx512::Q8_0>(Format::Q8_0),
+    #[cfg(target_arch = "x86_64")]
+    avx512_kernels::blocks::<avx512::Q4_0>(Format::Q4_0),
 ];
 
 /// The kernel of `isa` for `format`; the scalar one where this build has no other.

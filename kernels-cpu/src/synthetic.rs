@@ -89,8 +89,13 @@ fn fill_row(format: Format, seed: u64, bytes: &mut [u8]) {
             let bits = random.bits() & 0x87ff_87ff_87ff_87ff | 0x2800_2800_2800_2800;
             *quad = bits.to_le_bytes();
         }),
-        Format::Q8_0 => bytes.as_chunks_mut::<{ crate::format::Q8_0_BYTES }>().0.iter_mut().for_each(|block| {
-            block[..2].copy_from_slice(&half::f16::from_f32(1.0 / 2048.0).to_le_bytes());
+        Format::Bf16 => bytes.as_chunks_mut::<8>().0.iter_mut().for_each(|quad| {
+            let bits = random.bits() & 0x80ff_80ff_80ff_80ff | 0x3d00_3d00_3d00_3d00;
+            *quad = bits.to_le_bytes();
+        }),
+        Format::Q8_0 | Format::Q4_0 => bytes.chunks_exact_mut(format.block_bytes()).for_each(|block| {
+            let scale = if format == Format::Q8_0 { 1.0 / 2048.0 } else { 1.0 / 128.0 };
+            block[..2].copy_from_slice(&half::f16::from_f32(scale).to_le_bytes());
             block[2..].as_chunks_mut::<8>().0.iter_mut().for_each(|q| *q = random.bits().to_le_bytes());
         }),
     }

@@ -2,7 +2,7 @@
 
 #![allow(clippy::unwrap_used)]
 
-use kernels_cpu::{Activation, Cpu, Error, Format, Isa, Matrix, Q8_0_BYTES};
+use kernels_cpu::{Activation, Cpu, Error, Format, Isa, Matrix};
 
 fn f32_matrix(rows: usize, cols: usize, bytes: &[u8]) -> Matrix<'_> {
     Matrix::new(Format::F32, rows, cols, bytes).unwrap()
@@ -73,7 +73,7 @@ fn names_round_trip_and_strangers_are_refused() {
     assert_eq!(error.to_string(), "unknown instruction set `sse9`: use one of scalar, avx2, avx512");
     assert_eq!(
         "q3_k".parse::<Format>().unwrap_err().to_string(),
-        "unknown weight format `q3_k`: use one of f32, f16, q8_0"
+        "unknown weight format `q3_k`: use one of f32, f16, bf16, q8_0, q4_0"
     );
 }
 
@@ -82,7 +82,7 @@ fn q8_0_blocks_have_ggmls_layout() {
     // Scale 0.5 as little-endian f16, then 32 signed bytes; written out by hand.
     let mut block = vec![0x00, 0x38];
     block.extend((-16_i8..16).map(i8::cast_unsigned));
-    assert_eq!(block.len(), Q8_0_BYTES);
+    assert_eq!(block.len(), Format::Q8_0.block_bytes());
     let weights: Vec<f32> = (-16..16).map(|q| 0.5 * q as f32).collect();
     assert_eq!(Format::Q8_0.decode_row(&block), weights);
 
@@ -93,4 +93,31 @@ fn q8_0_blocks_have_ggmls_layout() {
     Format::Q8_0.encode(&values, &mut encoded).unwrap();
     assert_eq!(encoded[..2], [0x00, 0x34]); // 0.25
     assert_eq!([encoded[2], encoded[3], encoded[33]].map(u8::cast_signed), [-127, 1, 126]);
+}
+
+#[test]
+fn q4_0_blocks_have_ggmls_layout() {
+    // Scale 0.5; byte i holds weight i in its low nibble and weight i + 16 in its high one; nibble n stands for n - 8.
+    let mut block = vec![0x00, 0x38];
+    block.extend((0..16).map(|i| i | (15 - i) << 4));
+    assert_eq!(block.len(), Format::Q4_0.block_bytes());
+    let low = (0..16).map(|i| 0.5 * (i - 8) as f32);
+    let high = (0..16).map(|i| 0.5 * (7 - i) as f32);
+    assert_eq!(Format::Q4_0.decode_row(&block), low.chain(high).collect::<Vec<_>>());
+
+    // The value of largest magnitude becomes nibble 0, that is -8 steps; the others round to the nearest step.
+    let mut encoded = Vec::new();
+    let mut values = [0.0_f32; 32];
+    (values[0], values[1], values[17], values[31]) = (4.0, -3.5, 1.1, -2.2);
+    Format::Q4_0.encode(&values, &mut encoded).unwrap();
+    assert_eq!(encoded[..2], [0x00, 0xb8]); // -0.5
+    assert_eq!([encoded[2], encoded[3], encoded[17]], [0x80, 0x6f, 0xc8]);
+}
+
+#[test]
+fn bf16_is_the_upper_half_of_f32() {
+    assert_eq!(Format::Bf16.decode_row(&[0x40, 0xc0, 0x80, 0x3f]), [-3.0, 1.0]);
+    let mut encoded = Vec::new();
+    Format::Bf16.encode(&[-3.0, 1.0], &mut encoded).unwrap();
+    assert_eq!(encoded, [0x40, 0xc0, 0x80, 0x3f]);
 }

@@ -20,7 +20,7 @@ pub struct RoofArguments {
     /// Instruction sets: scalar, avx2, avx512 [default: the best that runs here]
     #[arg(long, value_delimiter = ',')]
     isa: Vec<Isa>,
-    /// Weight formats: f32, f16, q8_0 [default: all]
+    /// Weight formats: f32, f16, bf16, q8_0, q4_0 [default: all]
     #[arg(long, value_delimiter = ',')]
     format: Vec<Format>,
     /// Thread counts [default: 1 and all cores]

@@ -14,10 +14,6 @@ use crate::table::{ConfigurationRow, Worth};
 
 use super::{DenseAccuracy, PolicyOutcome, ReportError, Row, Tail};
 
-/// Values per q8_0 block: a predictor's rank is the row length of its second matrix, and a q8_0 row
-/// holds whole blocks.
-const Q8_0_BLOCK: usize = 32;
-
 const BYTES_PER_GB: f64 = 1e9;
 
 /// Operators without which not even dense can be composed.
@@ -140,11 +136,7 @@ impl Bench<'_> {
     }
 
     fn rank(&self) -> usize {
-        let rank = self.scenario.predictor_rank.value;
-        match self.format {
-            WeightFormat::Q8_0 => rank.next_multiple_of(Q8_0_BLOCK),
-            WeightFormat::F32 | WeightFormat::F16 => rank,
-        }
+        self.scenario.predictor_rank.value.next_multiple_of(self.format.block_len())
     }
 
     fn row(&self, outcome: &PolicyOutcome, setting: &Setting) -> Result<Row, ReportError> {
@@ -202,14 +194,15 @@ impl Bench<'_> {
         Ok(price)
     }
 
-    /// Published accuracies are those of the model as released; that q8_0 keeps them is assumed.
+    /// Published accuracies are those of the model as released; that quantised weights keep them is assumed.
     fn accuracy(&self, policy: &str) -> Accuracy {
         if policy != DENSE {
             return sparse_humaneval();
         }
         let known = self.accuracies.iter().find(|a| a.model == self.model.name);
         let mut accuracy = known.map_or_else(sparse_humaneval, |a| a.accuracy.clone());
-        if let (WeightFormat::Q8_0, Accuracy::Known { origin, .. }) = (self.format, &mut accuracy)
+        if let Accuracy::Known { origin, .. } = &mut accuracy
+            && self.format.is_quantised()
             && !matches!(origin, Origin::Assumed { .. })
         {
             *origin = Origin::assumed(format!("taken to be that of the unquantised model, {origin}"));

@@ -1,4 +1,4 @@
-//! `y[c] += sum over j of h[j] * W[active[j]][c]` for f32 and f16, four neurons at a time.
+//! `y[c] += sum over j of h[j] * W[active[j]][c]` for f32, f16 and bf16, four neurons at a time.
 //!
 //! ```text
 //!                 columns of this task

@@ -54,6 +54,21 @@ impl Float for F16 {
     }
 }
 
+pub(crate) enum Bf16 {}
+
+impl Float for Bf16 {
+    const BYTES: usize = 2;
+
+    #[inline]
+    #[target_feature(enable = "avx2,f16c")]
+    unsafe fn load(p: *const u8) -> __m256 {
+        // SAFETY: by the contract of the trait; the load is unaligned.
+        let bits = _mm256_cvtepu16_epi32(unsafe { _mm_loadu_si128(p.cast()) });
+        // A bf16 is the upper half of an f32.
+        _mm256_castsi256_ps(_mm256_slli_epi32::<16>(bits))
+    }
+}
+
 /// The first `n < 8` elements of `x`, zero in the other lanes.
 #[inline]
 #[target_feature(enable = "avx2,f16c")]

@@ -1,4 +1,4 @@
-//! Dot products of active rows with `x` for f32 and f16, four rows at a time.
+//! Dot products of active rows with `x` for f32, f16 and bf16, four rows at a time.
 //!
 //! ```text
 //!            32 columns a step

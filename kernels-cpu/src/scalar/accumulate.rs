@@ -9,9 +9,12 @@
 
 use std::ops::Range;
 
-use half::f16;
+use half::{bf16, f16};
 
-use crate::{Format, Matrix, format::Q8_0_BYTES};
+use crate::{
+    Format, Matrix,
+    format::{BLOCK, q4_0_weights, q8_0_weights},
+};
 
 /// # Safety
 /// `active` is in range, `h` has as many elements, `columns` lies within the row and starts and ends on whole
@@ -33,11 +36,16 @@ fn add_row(format: Format, row: &[u8], h: f32, y: &mut [f32]) {
         Format::F16 => {
             y.iter_mut().zip(row.as_chunks().0).for_each(|(y, &w)| *y += h * f16::from_le_bytes(w).to_f32());
         }
-        Format::Q8_0 => {
-            for (y, block) in y.chunks_exact_mut(32).zip(row.as_chunks::<Q8_0_BYTES>().0) {
-                let scale = h * f16::from_le_bytes([block[0], block[1]]).to_f32();
-                y.iter_mut().zip(&block[2..]).for_each(|(y, &q)| *y += scale * f32::from(q.cast_signed()));
-            }
+        Format::Bf16 => {
+            y.iter_mut().zip(row.as_chunks().0).for_each(|(y, &w)| *y += h * bf16::from_le_bytes(w).to_f32());
         }
+        Format::Q8_0 => add_blocks(row.as_chunks().0.iter().map(q8_0_weights), h, y),
+        Format::Q4_0 => add_blocks(row.as_chunks().0.iter().map(q4_0_weights), h, y),
+    }
+}
+
+fn add_blocks(blocks: impl Iterator<Item = [f32; BLOCK]>, h: f32, y: &mut [f32]) {
+    for (w, y) in blocks.zip(y.as_chunks_mut::<BLOCK>().0) {
+        y.iter_mut().zip(w).for_each(|(y, w)| *y += h * w);
     }
 }

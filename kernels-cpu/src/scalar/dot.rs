@@ -7,9 +7,12 @@
 //!   x                 ################   read once per row, stays in L1
 //! ```
 
-use half::f16;
+use half::{bf16, f16};
 
-use crate::{Activation, Format, Matrix, format::Q8_0_BYTES};
+use crate::{
+    Activation, Format, Matrix,
+    format::{BLOCK, q4_0_weights, q8_0_weights},
+};
 
 /// `out[j] = W[active[j]] . x`
 ///
@@ -43,15 +46,13 @@ fn row_dot(w: &Matrix<'_>, index: u32, x: &[f32]) -> f32 {
     match w.format() {
         Format::F32 => row.as_chunks().0.iter().zip(x).map(|(&w, x)| f32::from_le_bytes(w) * x).sum(),
         Format::F16 => row.as_chunks().0.iter().zip(x).map(|(&w, x)| f16::from_le_bytes(w).to_f32() * x).sum(),
-        Format::Q8_0 => {
-            let blocks = row.as_chunks::<Q8_0_BYTES>().0;
-            blocks.iter().zip(x.chunks_exact(32)).map(|(block, x)| block_dot(block, x)).sum()
-        }
+        Format::Bf16 => row.as_chunks().0.iter().zip(x).map(|(&w, x)| bf16::from_le_bytes(w).to_f32() * x).sum(),
+        Format::Q8_0 => blocks_dot(row.as_chunks().0.iter().map(q8_0_weights), x),
+        Format::Q4_0 => blocks_dot(row.as_chunks().0.iter().map(q4_0_weights), x),
     }
 }
 
-fn block_dot(block: &[u8; Q8_0_BYTES], x: &[f32]) -> f32 {
-    let scale = f16::from_le_bytes([block[0], block[1]]).to_f32();
-    let sum: f32 = block[2..].iter().zip(x).map(|(&q, x)| f32::from(q.cast_signed()) * x).sum();
-    scale * sum
+fn blocks_dot(blocks: impl Iterator<Item = [f32; BLOCK]>, x: &[f32]) -> f32 {
+    let block_dot = |(w, x): ([f32; BLOCK], &[f32; BLOCK])| w.iter().zip(x).map(|(w, x)| w * x).sum::<f32>();
+    blocks.zip(x.as_chunks().0).map(block_dot).sum()
 }
