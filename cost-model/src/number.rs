@@ -34,6 +34,15 @@ pub(crate) fn fixed(value: f64, decimals: i32) -> String {
     format!("{sign}{grouped}{fraction}")
 }
 
+/// `a`, `a and b`, `a, b and c`.
+pub(crate) fn listed(items: &[String]) -> String {
+    match items {
+        [] => String::new(),
+        [one] => one.clone(),
+        [rest @ .., last] => format!("{} and {last}", rest.join(", ")),
+    }
+}
+
 /// A share as per cent, not to be broken over lines: one decimal under 10 %, where it says something.
 pub(crate) fn percent(share: f64) -> String {
     let tenths = (1000.0 * share).round();
@@ -50,6 +59,14 @@ pub(crate) fn correlation(rho: f64) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn lists_read_as_sentences_do() {
+        let listed = |items: &[&str]| listed(&items.iter().map(|&i| i.to_owned()).collect::<Vec<_>>());
+        assert_eq!(listed(&["a"]), "a");
+        assert_eq!(listed(&["a", "b"]), "a and b");
+        assert_eq!(listed(&["a", "b", "c"]), "a, b and c");
+    }
 
     #[test]
     fn digits_commas_and_signs() {

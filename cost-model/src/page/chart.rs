@@ -136,6 +136,8 @@ pub(super) enum Marker {
     Circle,
     Diamond,
     Square,
+    Triangle,
+    TriangleDown,
 }
 
 /// A point as it is drawn.
@@ -274,11 +276,20 @@ pub(super) fn shape(marker: Marker, x: f64, y: f64, r: f64) -> Markup {
             let half = 0.9 * r;
             html! { rect x=(at(x - half)) y=(at(y - half)) width=(at(2.0 * half)) height=(at(2.0 * half)) {} }
         }
+        Marker::Triangle => triangle(x, y, r),
+        Marker::TriangleDown => triangle(x, y, -r),
         Marker::Diamond => {
             let (l, t, d) = (x - 1.25 * r, y - 1.25 * r, 1.25 * r);
             html! { path d=(format!("M{} {}l{d:.1} {d:.1}l-{d:.1} {d:.1}l-{d:.1} -{d:.1}z", at(l + d), at(t))) {} }
         }
     }
+}
+
+/// Points up; down where `r` is negative.
+fn triangle(x: f64, y: f64, r: f64) -> Markup {
+    let (half, rise) = (1.25 * r.abs(), 2.1 * r);
+    let base = y + 0.75 * r;
+    html! { path d=(format!("M{} {}l{half:.1} {:.1}l{half:.1} {rise:.1}z", at(x - half), at(base), -rise)) {} }
 }
 
 #[cfg(test)]

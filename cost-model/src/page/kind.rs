@@ -30,6 +30,8 @@ pub(super) fn class(policy: &str) -> String {
 fn marker(format: &str) -> Marker {
     match format {
         "q8_0" => Marker::Diamond,
+        "q4_0" => Marker::TriangleDown,
+        "bf16" => Marker::Triangle,
         "f32" => Marker::Square,
         _ => Marker::Circle,
     }
@@ -50,6 +52,8 @@ pub(super) fn glyph(policy: &str, format: &str) -> Glyph {
 pub(super) fn dash(format: &str) -> &'static str {
     match format {
         "q8_0" => "dash-q8_0",
+        "q4_0" => "dash-q4_0",
+        "bf16" => "dash-bf16",
         "f32" => "dash-f32",
         _ => "dash-f16",
     }

@@ -1,6 +1,6 @@
 //! The answer in a few plain sentences, computed from the rows.
 
-use crate::number::{correlation, percent, significant};
+use crate::number::{correlation, listed, percent, significant};
 
 use super::{PerForm, Report, Row};
 
@@ -30,7 +30,7 @@ fn dense(report: &Report) -> Option<String> {
     let cpu = report.machine(&first.machine).map_or("this machine", |m| &m.cpu_model);
     let speed = |r: &&Row| format!("{} tok/s in {}", significant(r.configuration.tok_s, 2), r.configuration.format);
     let speeds: Vec<String> = rows.iter().map(speed).collect();
-    Some(format!("Composed from kernels measured on {cpu}, dense {} decodes at {}.", first.model, speeds.join(" and ")))
+    Some(format!("Composed from kernels measured on {cpu}, dense {} decodes at {}.", first.model, listed(&speeds)))
 }
 
 fn money(report: &Report) -> Option<String> {
@@ -40,7 +40,7 @@ fn money(report: &Report) -> Option<String> {
         rows.iter().map(|r| format!("${}", significant(r.configuration.usd_per_mtok, 3))).collect();
     let price = if first.usd_per_hour.origin.kind() == "assumed" { "an assumed price" } else { "the given price" };
     let utilisation = percent(report.scenario.utilisation.value);
-    let text = format!("At {price} and {utilisation} utilisation that is {} per million tokens", costs.join(" and "));
+    let text = format!("At {price} and {utilisation} utilisation that is {} per million tokens", listed(&costs));
     let held = rows.iter().filter(|r| r.fits).count();
     let memory = report.machine(&first.configuration.machine)?.memory_bytes as f64 / BYTES_PER_GB;
     Some(if held == rows.len() {
@@ -99,7 +99,7 @@ fn unknown(report: &Report) -> Option<String> {
         format!(
             "What code accuracy is left is unknown: none was published for an activation-sparse 70B model. A solved \
              problem costs less than with dense as long as {} of dense accuracy is kept.",
-            shares.join(" and ")
+            listed(&shares)
         )
     })
 }
