@@ -4,8 +4,14 @@ use std::process::Command;
 
 fn main() {
     // A commit moves HEAD's log; an edit touches a crate. Either may change the answer.
-    for path in ["../.git/HEAD", "../.git/logs/HEAD", "../.git/index", "../kernels-cpu/src", "src"] {
+    let git_files = ["HEAD", "logs/HEAD", "index"].map(|file| format!("../.git/{file}"));
+    let crates = ["bench-suite", "cost-model", "kernels-cpu", "kernels-cuda", "predictor", "threshold"];
+    let sources = crates.map(|folder| format!("../{folder}"));
+    for path in git_files.iter().chain(&sources) {
         println!("cargo:rerun-if-changed={path}");
+    }
+    for manifest in ["../Cargo.toml", "../Cargo.lock"] {
+        println!("cargo:rerun-if-changed={manifest}");
     }
     let commit = git(&["rev-parse", "--short=12", "HEAD"]).unwrap_or_else(|| "unknown".to_owned());
     let dirty = git(&["status", "--porcelain", "--untracked-files=no"]).is_some_and(|changes| !changes.is_empty());

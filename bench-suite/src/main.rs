@@ -59,11 +59,13 @@ fn run(command: &Command) -> Result<()> {
 
 /// Help and version are answers; anything else is bad use, told in one line.
 fn usage(error: &clap::Error) -> ExitCode {
-    let helps =
-        [ErrorKind::DisplayHelp, ErrorKind::DisplayVersion, ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand];
-    if helps.contains(&error.kind()) {
+    if matches!(error.kind(), ErrorKind::DisplayHelp | ErrorKind::DisplayVersion) {
         let _ = error.print();
-        return if error.use_stderr() { ExitCode::from(2) } else { ExitCode::SUCCESS };
+        return ExitCode::SUCCESS;
+    }
+    if error.kind() == ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand {
+        eprintln!("thresher: no command given; see `thresher --help`");
+        return ExitCode::from(2);
     }
     let text = error.to_string();
     let first = text.split("\n\n").next().unwrap_or_default();

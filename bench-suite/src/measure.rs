@@ -174,7 +174,10 @@ fn layer_cases<'a>(plan: &Plan, cpus: &'a [Cpu], layers: &'a [Layer]) -> Result<
         for rows in [kv_rows, query_rows, SHAPE.vocab] {
             add(layer.gemv(cpu, rows)?);
         }
-        for &rank in &plan.ranks {
+        let mut ranks: Vec<usize> = plan.ranks.iter().map(|&rank| layer.padded(rank)).collect();
+        ranks.sort_unstable();
+        ranks.dedup();
+        for rank in ranks {
             add(layer.predictor(cpu, rank)?);
         }
     }

@@ -5,7 +5,11 @@
 //! as one calibrates offline, and then meet the drift. Scores rank neurons as their true output mass does: a perfect
 //! predictor, which no real one is.
 
-use std::collections::BTreeMap;
+use std::{
+    collections::BTreeMap,
+    panic::resume_unwind,
+    thread::{self, available_parallelism},
+};
 
 use cost_model::{
     origin::{Origin, Sourced},
@@ -22,6 +26,8 @@ use crate::{Failure, Result, workload::SHAPE};
 pub const AUDITED_ROWS: usize = 64;
 /// Tokens that a closed loop may settle in before its figures count.
 const SETTLING_TOKENS: usize = 32;
+/// A new prompt, and with it a jump of all scales, every so many tokens: few, so that a run sees many prompts.
+const PROMPT_TOKENS: u64 = 2;
 
 /// Statistics of one model's activations.
 pub struct Activations {
@@ -58,7 +64,11 @@ impl Activations {
     /// # Errors
     /// None at this shape.
     pub fn stream(&self, seed: u64) -> Result<ScoreStream> {
-        Ok(ScoreStream::new(&self.quantiles, SHAPE.intermediate, Knobs { seed, ..Knobs::default() })?)
+        Ok(ScoreStream::new(
+            &self.quantiles,
+            SHAPE.intermediate,
+            Knobs { seed, prompt_tokens: PROMPT_TOKENS, ..Knobs::default() },
+        )?)
     }
 
     /// A policy for this model, calibrated on it.
@@ -70,11 +80,22 @@ impl Activations {
         Ok(spec.build(shape, &Inputs { model_threshold: None, calibration: Some(&self.calibration) })?)
     }
 
-    /// Runs every policy on the same `tokens` tokens after a settling time.
+    /// Runs every policy on the same `tokens` tokens after a settling time, on all cores.
     ///
     /// # Errors
     /// A policy cannot be built.
-    pub fn run(&self, specs: &[PolicySpec], tokens: usize, mut step: impl FnMut()) -> Result<Vec<PolicyOutcome>> {
+    pub fn run(&self, specs: &[PolicySpec], tokens: usize, step: impl Fn() + Sync) -> Result<Vec<PolicyOutcome>> {
+        let share = specs.len().div_ceil(available_parallelism().map_or(1, usize::from)).max(1);
+        let step = &step;
+        thread::scope(|scope| {
+            let workers: Vec<_> =
+                specs.chunks(share).map(|specs| scope.spawn(move || self.run_some(specs, tokens, step))).collect();
+            let outcomes = workers.into_iter().map(|worker| worker.join().unwrap_or_else(|panic| resume_unwind(panic)));
+            Ok(outcomes.collect::<Result<Vec<_>>>()?.concat())
+        })
+    }
+
+    fn run_some(&self, specs: &[PolicySpec], tokens: usize, step: &impl Fn()) -> Result<Vec<PolicyOutcome>> {
         let mut runs = specs.iter().map(|&spec| Run::new(self, spec)).collect::<Result<Vec<_>>>()?;
         let mut stream = self.stream(7)?;
         let mut mass = vec![0.0; SHAPE.intermediate];
@@ -88,12 +109,12 @@ impl Activations {
                     run.layer(layer, &mass, token >= SETTLING_TOKENS)?;
                 }
             }
-            step();
+            runs.iter().for_each(|_| step());
         }
-        runs.into_iter().map(|run| Ok(run.outcome(self, tokens))).collect()
+        Ok(runs.into_iter().map(|run| run.outcome(self, tokens)).collect())
     }
 
-    /// How many steps [`run`](Self::run) reports.
+    /// How many steps [`run`](Self::run) reports for each policy.
     pub fn steps(tokens: usize) -> usize {
         SETTLING_TOKENS + tokens
     }
@@ -164,8 +185,10 @@ impl Run {
         let counted = &mut self.tokens[SETTLING_TOKENS..];
         counted.sort_by(f64::total_cmp);
         let p95 = counted[(counted.len() * 95).div_ceil(100).saturating_sub(1).min(counted.len() - 1)];
-        let origin = Origin::derived(format!(
-            "{tokens} synthetic tokens with assumed drift and a perfect predictor, drawn from {}",
+        let origin = Origin::assumed(format!(
+            "activations are synthetic, {tokens} tokens of {} prompts drawn with an assumed drift from {}; the predictor \
+             is perfect; a neuron's output mass is |act(gate) * up|, as if all rows of down weighed alike",
+            tokens as u64 / PROMPT_TOKENS,
             activations.origin
         ));
         PolicyOutcome {
@@ -187,7 +210,7 @@ pub fn outcomes(
     models: &[&'static str],
     specs: &[PolicySpec],
     tokens: usize,
-    mut step: impl FnMut(),
+    step: impl Fn() + Sync,
 ) -> Result<(Vec<PolicyOutcome>, Vec<String>)> {
     let (mut all, mut notes) = (Vec::new(), BTreeMap::new());
     for &model in models {
@@ -200,7 +223,7 @@ pub fn outcomes(
                         (),
                     );
                 }
-                all.extend(Activations::from_table(model, &table)?.run(&chosen, tokens, &mut step)?);
+                all.extend(Activations::from_table(model, &table)?.run(&chosen, tokens, &step)?);
             }
             None => {
                 let (stated, skipped) = stated_outcomes(model, specs);

@@ -6,13 +6,14 @@
 
 use cost_model::estimate::Estimate;
 
-/// Coverage of every interval.
+/// Coverage of every interval that has six samples or more.
 pub const CONFIDENCE: f64 = 0.95;
 
 /// The median of `samples` with a distribution-free confidence interval: order statistics around the middle, as many
 /// as a binomial with p = 1/2 allows (Conover, Practical Nonparametric Statistics, section 3.2). `None` without samples.
 ///
-/// With fewer than six samples no pair of order statistics covers 95 %; the interval is then their whole range.
+/// With fewer than six samples no pair of order statistics covers 95 %; the interval is then their whole range, and the
+/// confidence what that covers: 1 - 2^(1 - n).
 pub fn median(samples: &[f64]) -> Option<Estimate> {
     let mut sorted = samples.to_vec();
     sorted.sort_by(f64::total_cmp);
@@ -21,12 +22,12 @@ pub fn median(samples: &[f64]) -> Option<Estimate> {
     // Normal approximation of the binomial: ranks n/2 -+ 1.96 sqrt(n)/2, rounded outwards.
     let half = 1.96 * (n as f64).sqrt() / 2.0;
     let at = |rank: f64| sorted[(rank.max(0.0) as usize).min(n - 1)];
-    let (low, high) = match n {
-        0..6 => (first, last),
-        _ => (at((n as f64 / 2.0 - half - 1.0).floor()), at((n as f64 / 2.0 + half).ceil())),
+    let (low, high, confidence) = match n {
+        0..6 => (first, last, 1.0 - 2.0_f64.powi(1 - n as i32)),
+        _ => (at((n as f64 / 2.0 - half - 1.0).floor()), at((n as f64 / 2.0 + half).ceil()), CONFIDENCE),
     };
     let middle = (sorted[(n - 1) / 2] + sorted[n / 2]) / 2.0;
-    Some(Estimate { median: middle, low, high, confidence: CONFIDENCE, samples: n as u64 })
+    Some(Estimate { median: middle, low, high, confidence, samples: n as u64 })
 }
 
 #[cfg(test)]
@@ -39,6 +40,7 @@ mod tests {
         assert_eq!(median(&[]), None);
         let e = median(&[3.0, 1.0, 2.0]).unwrap();
         assert_eq!((e.low, e.median, e.high, e.samples), (1.0, 2.0, 3.0, 3));
+        assert_eq!(e.confidence, 0.75);
         assert_eq!(median(&[1.0, 2.0, 3.0, 10.0]).unwrap().median, 2.5);
     }
 

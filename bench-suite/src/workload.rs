@@ -10,9 +10,9 @@ use kernels_cpu::{
     synthetic::{OwnedMatrix, Random, Rotation},
 };
 use predictor::LowRank;
-use threshold::{Policy, PolicySpec, ScoreStream};
+use threshold::{Audit, Auditor, Feedback, Policy, PolicySpec, ScoreStream};
 
-use crate::{Result, timing};
+use crate::{Result, outcomes::AUDITED_ROWS, timing};
 
 /// The shape that is timed.
 pub const SHAPE: ModelShape = ModelShape::LLAMA_2_70B;
@@ -222,12 +222,17 @@ impl Layer {
         }))
     }
 
+    /// A rank in whole blocks of this format.
+    pub fn padded(&self, rank: usize) -> usize {
+        rank.next_multiple_of(self.format.block_len())
+    }
+
     /// A low-rank predictor; the rank is padded to whole blocks.
     ///
     /// # Errors
     /// None in practice.
     pub fn predictor<'a>(&'a self, cpu: &'a Cpu, rank: usize) -> Result<Case<'a>> {
-        let rank = rank.next_multiple_of(self.format.block_len());
+        let rank = self.padded(rank);
         // Even places for fc1 and odd ones for fc2 would overlap in part: both walk at their own pace instead.
         let turns =
             (0..8).map(|turn| Ok(LowRank::new(self.part(rank, HIDDEN, 7 * turn)?, self.part(NEURONS, rank, turn)?)?));
@@ -243,7 +248,7 @@ impl Layer {
     }
 }
 
-/// Selection by a policy over the scores of a few tokens.
+/// Selection by a policy over the scores of a few tokens; a closed loop audits and observes too.
 ///
 /// # Errors
 /// The policy cannot be built or refuses the scores.
@@ -254,6 +259,8 @@ pub fn select<'a>(spec: PolicySpec, mut policy: Box<dyn Policy>, stream: &mut Sc
         stream.next_token(0, scores)?;
     }
     let mut active = Vec::with_capacity(neurons);
+    let mut auditor = Auditor::new(13, AUDITED_ROWS, neurons)?;
+    let (mut audited, mut sample) = (Vec::with_capacity(AUDITED_ROWS), Vec::with_capacity(AUDITED_ROWS));
     let mut turn = 0;
     let subject = Subject {
         operator: Operator::Select,
@@ -270,7 +277,17 @@ pub fn select<'a>(spec: PolicySpec, mut policy: Box<dyn Policy>, stream: &mut Sc
     };
     Ok(Case::new(subject, move || {
         turn = (turn + 1) % tokens.len();
-        Ok(policy.select(0, &tokens[turn], &mut active)?)
+        let mass = &tokens[turn];
+        policy.select(0, mass, &mut active)?;
+        if policy.needs_audit() {
+            auditor.pick(&active, &mut audited)?;
+            sample.clear();
+            sample.extend(audited.iter().map(|&row| mass[row as usize]));
+            let kept = active.iter().map(|&row| f64::from(mass[row as usize])).sum();
+            let audit = Some(Audit::from_sample(kept, &sample, neurons - active.len())?);
+            policy.observe(0, &Feedback { computed: active.len(), useful: None, audit })?;
+        }
+        Ok(())
     }))
 }
 

@@ -63,7 +63,7 @@ fn compose_writes_a_whole_report_from_a_record() {
     }
     let mut names: Vec<_> = fs::read_dir(&out).unwrap().map(|e| e.unwrap().file_name()).collect();
     names.sort();
-    assert_eq!(names, ["configurations.csv", "index.html", "report.json"]);
+    assert_eq!(names, ["configurations.csv", "index.html", "record.json", "report.json"]);
 
     // The table for programs and the table for people hold the same configurations.
     let mut rows = csv::Reader::from_path(out.join("configurations.csv")).unwrap();
@@ -134,6 +134,8 @@ fn scenarios_and_policies_that_are_not_understood_are_refused() {
     refuse("policies = [\"top-p:mass=0.95\"]", &["top-p:mass=0.95", "top-k:density=0.10"]);
     refuse("policies = [\"top-k:density=1.5\"]", &["1.5"]);
     refuse("policies = [\"fixed\"]", &["fixed"]);
+    refuse("policies = [\"top-k:density=0.1\", \"top-k:density=0.10\"]", &["twice"]);
+    refuse("predictor_rank = 30000", &["s.toml", "predictor_rank", "16384"]);
     refuse("price = 3", &["s.toml", "price"]);
     refuse("models = [\"gpt-2\"]", &["gpt-2", "llama-2-70b"]);
 }
@@ -145,6 +147,14 @@ fn folders_that_cannot_be_written_are_refused_before_any_work() {
     refused(&["report", "--out", text(&file.join("below"))], &["--out"]);
     refused(&["measure", "--out", text(&folder.path().join("no/such/folder.json"))], &["no/such"]);
     assert_eq!(fs::read_to_string(&file).unwrap(), "a file");
+    refused(&["measure", "--out", text(folder.path())], &["folder"]);
+
+    // A folder where a file of the report should go: nothing is touched.
+    let out = folder.path().join("out");
+    fs::create_dir_all(out.join("report.json")).unwrap();
+    fs::write(out.join("index.html"), "old").unwrap();
+    refused(&["compose", text(&record()), "--out", text(&out)], &["report.json", "--out"]);
+    assert_eq!(fs::read_to_string(out.join("index.html")).unwrap(), "old");
 }
 
 /// A limit on file size stands for a full disk: writing fails half-way.
@@ -208,7 +218,7 @@ fn per_refuses_sets_that_have_no_per() {
 fn measure_writes_a_record_that_compose_reads() {
     let folder = tempfile::tempdir().unwrap();
     let file = folder.path().join("record.json");
-    done(&["measure", "--only", "select/", "--rounds", "3", "--out", text(&file)]);
+    done(&["measure", "--only", "select/", "--rounds", "6", "--out", text(&file)]);
     let json: serde_json::Value = serde_json::from_slice(&fs::read(&file).unwrap()).unwrap();
     assert_eq!(json["schema"], "thresher-record/1");
     assert!(json["measurements"].as_array().unwrap().iter().all(|m| m["operator"] == "select"));
@@ -218,6 +228,8 @@ fn measure_writes_a_record_that_compose_reads() {
 
 #[test]
 fn bad_use_is_told_in_one_line() {
+    refused(&[], &["--help"]);
+    refused(&["roof", "--threads", "4096"], &["4096", "cores"]);
     refused(&["report", "--fast"], &["--fast", "--help"]);
     refused(&["compose"], &["RECORD"]);
     refused(&["measure"], &["--out"]);
@@ -227,7 +239,7 @@ fn bad_use_is_told_in_one_line() {
             "--only",
             "no such case",
             "--rounds",
-            "1",
+            "6",
             "--out",
             text(&std::env::temp_dir().join("never.json")),
         ],

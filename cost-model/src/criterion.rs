@@ -20,6 +20,7 @@
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
+use std::time::SystemTime;
 
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
@@ -41,6 +42,8 @@ pub struct CriterionRun {
     pub bandwidth: Vec<Bandwidth>,
     /// Benchmarks of other groups, not read.
     pub skipped: usize,
+    /// When the newest of our benchmarks was written.
+    pub newest: Option<SystemTime>,
 }
 
 /// Why criterion's output is refused.
@@ -167,6 +170,7 @@ fn read_benchmark(folder: &Path, run: &mut CriterionRun) -> Result<(), Criterion
     let estimates: Estimates = read_json(&folder.join("estimates.json"))?;
     let sample: Sample = read_json(&folder.join("sample.json"))?;
     let seconds = seconds(&estimates.median, sample.times.len() as u64);
+    run.newest = run.newest.max(fs::metadata(&path).and_then(|m| m.modified()).ok());
     let malformed = |what| CriterionError::Malformed { path, what };
     match operator {
         Ok(operator) => {

@@ -268,6 +268,7 @@ impl Record {
     /// # Errors
     /// As [`Record::read`], without those of the file system.
     pub fn parse(text: &str, name: &str) -> Result<Self, RecordError> {
+        let text = text.trim_start_matches('\u{feff}');
         // The schema first: a record of another version would fail on fields that are right there.
         let only: SchemaOnly = from_json(text, name)?;
         match only.schema {
@@ -291,10 +292,16 @@ impl Record {
     pub fn write(&self, path: &Path) -> Result<(), RecordError> {
         let name = path.display().to_string();
         self.check(&name)?;
-        let mut json = serde_json::to_string_pretty(self)
-            .map_err(|e| RecordError::Malformed { name: name.clone(), what: e.to_string() })?;
-        json.push('\n');
+        let json = self.json().map_err(|e| RecordError::Malformed { name: name.clone(), what: e.to_string() })?;
         write_atomically(path, json.as_bytes()).map_err(|source| RecordError::Io { name, source })
+    }
+
+    /// The record as JSON, with a newline at its end.
+    ///
+    /// # Errors
+    /// None in practice: every field serialises.
+    pub fn json(&self) -> serde_json::Result<String> {
+        serde_json::to_string_pretty(self).map(|json| json + "\n")
     }
 
     /// One record per machine out of any number.

@@ -42,6 +42,9 @@ pub const DEFAULT_POLICIES: [&str; 18] = [
     "dynamic:miss=0.25",
 ];
 
+/// Twice the hidden size of the models: a predictor of higher rank costs more than the gate it predicts.
+const LARGEST_RANK: usize = 16384;
+
 /// A scenario with all defaults filled in.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct Scenario {
@@ -208,15 +211,15 @@ impl Scenario {
         let format = |s: &str| s.parse().map_err(|e: UnknownFormat| e.to_string());
         let formats = r.list("formats", file.formats, format)?;
         let policies = r.list("policies", file.policies, |s| Ok(s.to_owned()))?;
-        let share = |u: f64| u > 0.0 && u <= 1.0;
-        let utilisation = r.number("utilisation", file.utilisation, share, "0 < u <= 1")?;
-        let positive = |v: f64| v >= 0.0;
-        let usd = r.number("usd_per_hour", file.usd_per_hour, positive, "at least 0")?;
-        let kappa = r.number("kappa", file.kappa, positive, "at least 0")?;
+        let share = |u: f64| (0.001..=1.0).contains(&u);
+        let utilisation = r.number("utilisation", file.utilisation, share, "0.001 <= u <= 1")?;
+        let sensible = |v: f64| (0.0..=1e6).contains(&v);
+        let usd = r.number("usd_per_hour", file.usd_per_hour, sensible, "0 to 1e6")?;
+        let kappa = r.number("kappa", file.kappa, sensible, "0 to 1e6")?;
         let accuracy = |v: f64| (0.0..=1.0).contains(&v);
         let dense = r.number("dense_accuracy", file.dense_accuracy, accuracy, "0 to 1")?;
-        if file.predictor_rank == Some(0) {
-            return Err(r.invalid("predictor_rank", "is 0; wanted at least 1"));
+        if let Some(rank) = file.predictor_rank.filter(|rank| !(1..=LARGEST_RANK).contains(rank)) {
+            return Err(r.invalid("predictor_rank", format!("is {rank}; wanted 1 to {LARGEST_RANK}")));
         }
         Ok(Self {
             models: r.or(
@@ -318,8 +321,8 @@ mod tests {
         refuse("utilisation = \"half\"", &["line 1", "utilisation"]);
         refuse("kappa = ", &["line 1", "kappa"]);
         refuse("predictor_rank = -3", &["predictor_rank"]);
-        refuse("predictor_rank = 0", &["`predictor_rank`", "at least 1"]);
-        refuse("utilisation = 0.0", &["`utilisation`", "0 < u <= 1"]);
+        refuse("predictor_rank = 0", &["`predictor_rank`", "1 to 16384"]);
+        refuse("utilisation = 0.0", &["`utilisation`", "0.001 <= u"]);
         refuse("utilisation = nan", &["`utilisation`", "NaN"]);
         refuse("usd_per_hour = -1", &["`usd_per_hour`"]);
         refuse("dense_accuracy = 53", &["`dense_accuracy`", "0 to 1"]);

@@ -234,7 +234,7 @@ fn odd_reports_are_whole_pages() {
         build(&[synthetic::small()], "usd_per_hour = 0", &synthetic::outcomes(MODEL)),
         build(&[synthetic::small()], "dense_accuracy = 0.0", &synthetic::outcomes(MODEL)),
         build(&[synthetic::small()], "kappa = 1000", &synthetic::outcomes(MODEL)),
-        build(&[synthetic::small()], "utilisation = 1e-300", &synthetic::outcomes(MODEL)),
+        build(&[synthetic::small()], "utilisation = 0.001", &synthetic::outcomes(MODEL)),
         build(&[synthetic::large()], "context_tokens = 0\nmodels = [\"relu-llama-70b\"]", &[]),
         build(&[synthetic::large()], "", &plain),
     ];

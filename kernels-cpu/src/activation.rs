@@ -21,6 +21,8 @@ impl Activation {
                     gate
                 }
             }
+            // The limit at minus infinity is zero; the quotient of two infinities is not.
+            Self::Silu if gate == f32::NEG_INFINITY => -0.0,
             Self::Silu => gate / (1.0 + (-gate).exp()),
         }
     }

@@ -26,8 +26,8 @@ pub struct Cpu {
 /// Tasks per thread when rows are dealt out: enough that a slow core does not hold the others up, few enough that
 /// a task is still hundreds of kilobytes of weights.
 const TASKS_PER_THREAD: usize = 8;
-/// Fewest rows in a task: one group of the row kernels.
-const MIN_ROWS: usize = 4;
+/// Rows of a task are a multiple of this: whole groups of every row kernel.
+const MIN_ROWS: usize = 8;
 /// Columns of y that one task owns are a multiple of this: whole blocks, whole cache lines.
 const COLUMN_STEP: usize = 64;
 

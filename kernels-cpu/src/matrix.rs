@@ -57,7 +57,7 @@ impl<'a> Matrix<'a> {
     /// Bytes of row `index`, where there is one.
     pub fn row(&self, index: usize) -> Option<&'a [u8]> {
         let start = index.checked_mul(self.row_bytes)?;
-        self.bytes.get(start..start + self.row_bytes).filter(|_| index < self.rows)
+        self.bytes.get(start..start.checked_add(self.row_bytes)?).filter(|_| index < self.rows)
     }
 
     pub(crate) fn require_like(&self, operand: &'static str, partner: &Matrix<'_>) -> Result<(), Error> {

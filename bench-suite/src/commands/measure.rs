@@ -4,6 +4,8 @@ use std::path::{Path, PathBuf};
 
 use clap::Args;
 use cost_model::{criterion::read_criterion, record::Record};
+use jiff::Timestamp;
+use kernels_cpu::{Format, KERNELS, Kernel};
 use threshold::PolicySpec;
 
 use crate::{
@@ -20,7 +22,7 @@ pub struct MeasureArguments {
     #[arg(long, value_name = "PATTERN")]
     only: Option<String>,
     /// Times that each case is run
-    #[arg(long, default_value_t = 41, value_parser = clap::value_parser!(u32).range(1..=100_000))]
+    #[arg(long, default_value_t = 41, value_parser = clap::value_parser!(u32).range(6..=100_000))]
     rounds: u32,
     /// Take the operators' times from criterion's output instead of measuring them, usually target/criterion
     #[arg(long, value_name = "DIR", conflicts_with = "only")]
@@ -38,6 +40,7 @@ pub fn run(arguments: &MeasureArguments) -> Result<()> {
     writable_beside(&arguments.out)?;
     let machine = this_machine();
     let mut plan = Plan::standard(&machine, arguments.rounds as usize)?;
+    plan.formats = every_format();
     plan.policies = timed_policies()?;
     plan.only.clone_from(&arguments.only);
     let record = match &arguments.from_criterion {
@@ -59,6 +62,11 @@ fn from_criterion(folder: &Path, mut record: Record) -> Result<Record> {
             run.bandwidth.len(),
         )));
     }
+    // Criterion does not say which build it timed, and it may have been another one.
+    record.provenance.commit = "unknown".to_owned();
+    if let Some(date) = run.newest.and_then(|time| Timestamp::try_from(time).ok()) {
+        record.provenance.date = date;
+    }
     record.bandwidth = run.bandwidth;
     record.measurements = run.measurements;
     Ok(record)
@@ -73,12 +81,25 @@ pub fn timed_policies() -> Result<Vec<PolicySpec>> {
     names.iter().map(|name| Ok(name.parse()?)).collect()
 }
 
+/// What the registry of kernels reads.
+pub fn every_format() -> Vec<Format> {
+    let mut formats: Vec<Format> = KERNELS.iter().map(Kernel::format).collect();
+    formats.sort_unstable();
+    formats.dedup();
+    formats
+}
+
 /// Fails now rather than after minutes of measuring if `file` could not be written.
 ///
 /// # Errors
 /// Its folder is missing, read-only or full.
 pub fn writable_beside(file: &Path) -> Result<()> {
     let folder = file.parent().filter(|f| !f.as_os_str().is_empty()).unwrap_or_else(|| Path::new("."));
-    let refused = |e| Failure::input(format!("{}: {e}; choose a folder that can be written", folder.display()));
+    if file.is_dir() {
+        return Err(Failure::input(format!("{}: is a folder; name a file", file.display())));
+    }
+    let refused = |e: std::io::Error| {
+        Failure::input(format!("{}: {}; choose a folder that can be written", folder.display(), e.kind()))
+    };
     tempfile::NamedTempFile::new_in(folder).map(drop).map_err(refused)
 }

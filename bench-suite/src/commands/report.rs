@@ -47,8 +47,11 @@ pub struct ReportArguments {
 const QUICK_ROUNDS: usize = 31;
 const FULL_ROUNDS: usize = 151;
 /// Tokens that each policy is run over, after settling.
-const TOKENS: usize = 32;
-/// The record that the report was composed from, for `thresher compose`.
+const TOKENS: usize = 96;
+const PAGE: &str = "index.html";
+const JSON: &str = "report.json";
+const TABLE: &str = "configurations.csv";
+/// The record that the report was composed from, for `thresher compose`; written where one machine was measured.
 const RECORD: &str = "record.json";
 
 /// Runs the command.
@@ -64,14 +67,11 @@ pub fn run(arguments: &ReportArguments) -> Result<()> {
     let mut plan = Plan::standard(&machine, rounds)?;
     plan.formats = scenario.formats.value.iter().map(|&f| kernel_format(f)).collect();
     plan.ranks.push(scenario.predictor_rank.value);
-    plan.ranks.sort_unstable();
-    plan.ranks.dedup();
     plan.policies.clone_from(&specs);
     if arguments.full && machine.logical_cores > 1 {
         plan.threads.insert(0, 1);
     }
     let record = measure::measure(&plan, machine, this_build())?;
-    record.write(&out.join(RECORD))?;
     let outcomes = Outcomes::of(&scenario, &specs)?;
     publish(&[record], &scenario, &outcomes, &out)
 }
@@ -89,7 +89,7 @@ impl Outcomes {
     /// A policy cannot be built.
     pub fn of(scenario: &Scenario, specs: &[PolicySpec]) -> Result<Self> {
         let models: Vec<&'static str> = scenario.models.value.iter().map(|m| m.name).collect();
-        let progress = progress_bar((Activations::steps(TOKENS) * models.len()) as u64);
+        let progress = progress_bar((Activations::steps(TOKENS) * models.len() * specs.len()) as u64);
         progress.set_message("running the policies on 70B activations");
         let (all, notes) = outcomes(&models, specs, TOKENS, || progress.inc(1))?;
         progress.finish_and_clear();
@@ -108,39 +108,72 @@ pub fn check_policies(scenario: &Scenario) -> Result<Vec<PolicySpec>> {
         )),
         spec => Ok(spec),
     };
-    scenario.policies.value.iter().map(understood).collect()
+    let mut specs = Vec::new();
+    for policy in &scenario.policies.value {
+        let spec = understood(policy)?;
+        if specs.contains(&spec) {
+            return Err(Failure::input(format!("policy `{policy}` is named twice: name each policy once")));
+        }
+        specs.push(spec);
+    }
+    Ok(specs)
 }
 
-/// Makes sure, before minutes of work, that the folder exists and takes files.
+/// A folder for the report. Dropped while still empty, one that was made for it is removed again.
+pub struct OutFolder {
+    path: PathBuf,
+    made: bool,
+}
+
+/// Makes sure, before minutes of work, that the folder exists and takes the report's files.
 ///
 /// # Errors
 /// It does not.
-pub fn out_folder(path: &Path) -> Result<PathBuf> {
-    let refused = |e| Failure::input(format!("{}: {e}; choose another folder with --out", path.display()));
+pub fn out_folder(path: &Path) -> Result<OutFolder> {
+    let refused = |e: std::io::Error| {
+        Failure::input(format!("{}: {}; choose another folder with --out", path.display(), e.kind()))
+    };
+    let made = !path.exists();
     fs::create_dir_all(path).map_err(refused)?;
+    let folder = OutFolder { path: path.to_owned(), made };
     tempfile::NamedTempFile::new_in(path).map_err(refused)?;
-    Ok(path.to_owned())
+    for name in [PAGE, JSON, TABLE, RECORD] {
+        if path.join(name).is_dir() {
+            return Err(Failure::input(format!(
+                "{}: is a folder; choose another folder with --out",
+                path.join(name).display()
+            )));
+        }
+    }
+    Ok(folder)
+}
+
+impl Drop for OutFolder {
+    fn drop(&mut self) {
+        if self.made {
+            // Refused by the system where there is something in it, which is what is wanted.
+            let _ = fs::remove_dir(&self.path);
+        }
+    }
 }
 
 /// Composes, writes all files or none, and prints the table.
 ///
 /// # Errors
 /// Nothing can be composed; the folder cannot be written.
-pub fn publish(records: &[Record], scenario: &Scenario, outcomes: &Outcomes, out: &Path) -> Result<()> {
+pub fn publish(records: &[Record], scenario: &Scenario, outcomes: &Outcomes, out: &OutFolder) -> Result<()> {
+    let out = &out.path;
     let report = Report::build(records, scenario, &outcomes.all, Timestamp::now(), outcomes.notes.clone())?;
     let mut csv = Vec::new();
     let rows = report.configurations();
     write_configurations_csv(&rows, &mut csv)?;
-    write_together(
-        out,
-        &[
-            ("index.html", page::html(&report).into_bytes()),
-            ("report.json", report.json()?.into_bytes()),
-            ("configurations.csv", csv),
-        ],
-    )?;
+    let mut files = vec![(PAGE, page::html(&report).into_bytes()), (JSON, report.json()?.into_bytes()), (TABLE, csv)];
+    if let [record] = records {
+        files.push((RECORD, record.json()?.into_bytes()));
+    }
+    write_together(out, &files)?;
     print(&summary::of(&report))?;
-    print(&format!("{}\n", out.join("index.html").display()))
+    print(&format!("{}\n", out.join(PAGE).display()))
 }
 
 /// Writes every file beside its place, then moves them there: a full disk leaves the old report as it was.

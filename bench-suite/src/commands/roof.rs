@@ -1,18 +1,20 @@
 //! `thresher roof`: every operator against the time in which this machine could at best read its bytes.
 
+use std::cmp::Ordering;
+
 use clap::Args;
 use cost_model::{operator::Operator, record::Measurement};
-use kernels_cpu::{Format, Isa, KERNELS, Kernel};
+use kernels_cpu::{Format, Isa};
 use serde::Serialize;
 
 use crate::{
-    Result,
+    Failure, Result,
     machine::{this_build, this_machine},
     measure::{DENSITIES, Plan, RANKS, measure},
     output::{TableFormat, print, print_csv, print_json, table},
 };
 
-use super::measure::timed_policies;
+use super::measure::{every_format, timed_policies};
 
 /// Arguments of `thresher roof`.
 #[derive(Debug, Args)]
@@ -30,7 +32,7 @@ pub struct RoofArguments {
     #[arg(long, value_delimiter = ',', value_parser = density)]
     density: Vec<f64>,
     /// Times that each case is run
-    #[arg(long, default_value_t = 21, value_parser = clap::value_parser!(u32).range(1..=100_000))]
+    #[arg(long, default_value_t = 21, value_parser = clap::value_parser!(u32).range(6..=100_000))]
     rounds: u32,
     #[command(flatten)]
     table: TableFormat,
@@ -51,8 +53,8 @@ struct RoofRow {
     threads: usize,
     seconds: f64,
     bytes: u64,
-    roof_seconds: f64,
-    ratio: f64,
+    roof_seconds: Option<f64>,
+    ratio: Option<f64>,
 }
 
 /// Runs the command.
@@ -75,11 +77,20 @@ pub fn run(arguments: &RoofArguments) -> Result<()> {
     } else {
         arguments.threads.iter().map(|&t| usize::from(t)).collect()
     };
-    plan.threads.dedup();
+    if let Some(&threads) = plan.threads.iter().find(|&&t| t > machine.logical_cores) {
+        return Err(Failure::input(format!(
+            "{threads} threads on {} cores: use at most as many",
+            machine.logical_cores
+        )));
+    }
+    sort(&mut plan.threads, usize::cmp);
+    sort(&mut plan.isas, Isa::cmp);
+    sort(&mut plan.formats, Format::cmp);
+    sort(&mut plan.densities, |a, b| b.total_cmp(a));
     let record = measure(&plan, machine, this_build())?;
-    // Selection runs on one thread out of caches; main memory is still the only roof that is measured.
-    let one = record.bandwidth.iter().min_by_key(|b| b.threads).map(|b| b.bytes_per_s.median);
-    let rows: Vec<RoofRow> = record.measurements.iter().filter_map(|m| row(m, one)).collect();
+    // Selection runs on one thread out of caches; one thread's main memory is the only roof there is for it.
+    let one = record.bandwidth.iter().find(|b| b.threads == 1).map(|b| b.bytes_per_s.median);
+    let rows: Vec<RoofRow> = record.measurements.iter().map(|m| row(m, one)).collect();
     if arguments.table.csv {
         print_csv(&rows)
     } else if arguments.table.json {
@@ -90,13 +101,13 @@ pub fn run(arguments: &RoofArguments) -> Result<()> {
 }
 
 /// The roof of a case is what its own ratio says: both were taken in the same rounds.
-fn row(m: &Measurement, one_thread_bytes_per_s: Option<f64>) -> Option<RoofRow> {
+fn row(m: &Measurement, one_thread_bytes_per_s: Option<f64>) -> RoofRow {
     let seconds = m.seconds.median;
     let roof_seconds = match &m.ratio {
-        Some(ratio) => seconds / ratio.median,
-        None => m.bytes as f64 / one_thread_bytes_per_s?,
+        Some(ratio) => Some(seconds / ratio.median),
+        None => one_thread_bytes_per_s.map(|bandwidth| m.bytes as f64 / bandwidth),
     };
-    Some(RoofRow {
+    RoofRow {
         operator: m.operator,
         isa: m.isa.clone(),
         format: m.format.to_string(),
@@ -107,8 +118,8 @@ fn row(m: &Measurement, one_thread_bytes_per_s: Option<f64>) -> Option<RoofRow> 
         seconds,
         bytes: m.bytes,
         roof_seconds,
-        ratio: seconds / roof_seconds,
-    })
+        ratio: roof_seconds.map(|roof| seconds / roof),
+    }
 }
 
 fn for_people(rows: &[RoofRow], measurements: &[Measurement]) -> String {
@@ -127,8 +138,8 @@ fn for_people(rows: &[RoofRow], measurements: &[Measurement]) -> String {
             row.threads.to_string(),
             format!("{:.3}", row.seconds * 1e3),
             format!("{:.1}", row.bytes as f64 / 1e6),
-            format!("{:.3}", row.roof_seconds * 1e3),
-            format!("{:.2}", row.ratio),
+            row.roof_seconds.map_or_else(String::new, |s| format!("{:.3}", s * 1e3)),
+            row.ratio.map_or_else(String::new, |r| format!("{r:.2}")),
             interval,
         ]
     });
@@ -138,19 +149,16 @@ fn for_people(rows: &[RoofRow], measurements: &[Measurement]) -> String {
            select reads scores out of a cache, so its ratio to memory may be below 1.\n"
 }
 
-/// What the registry of kernels reads.
-fn every_format() -> Vec<Format> {
-    let mut formats: Vec<Format> = KERNELS.iter().map(Kernel::format).collect();
-    formats.sort_unstable();
-    formats.dedup();
-    formats
-}
-
 fn density(text: &str) -> std::result::Result<f64, String> {
     match text.parse::<f64>() {
-        Ok(d) if d > 0.0 && d <= 1.0 => Ok(d),
-        _ => Err("a density is above 0 and at most 1".to_owned()),
+        Ok(d) if (0.0001..=1.0).contains(&d) => Ok(d),
+        _ => Err("a density is at least 0.0001 and at most 1".to_owned()),
     }
+}
+
+fn sort<T: PartialEq>(list: &mut Vec<T>, order: impl FnMut(&T, &T) -> Ordering) {
+    list.sort_by(order);
+    list.dedup();
 }
 
 fn or_default<T: Clone>(given: &[T], default: &[T]) -> Vec<T> {
