@@ -105,7 +105,9 @@ impl<'a> Scorer<'a> {
                 scores.per_row[index].accuracy = Some(accuracy);
             }
         }
-        let refused = |form: PerForm, error: PerError| format!("{}: no {form} PER: {error}", model.model);
+        // Unknown dense accuracy counts as 1: the forms that do not depend on a common scale are the same for any value.
+        let scale = if dense.is_some() { "" } else { " (its dense accuracy is unknown and counts as 1)" };
+        let refused = |form: PerForm, error: PerError| format!("{}: no {form} PER: {error}{scale}", model.model);
         let (indices, candidates): (Vec<usize>, Vec<Candidate>) = set.into_iter().unzip();
         match paper(&candidates) {
             Ok(per) => {
