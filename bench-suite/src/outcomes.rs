@@ -20,10 +20,11 @@ use threshold::{
     Audit, Auditor, Calibration, Feedback, Inputs, Knobs, Policy, PolicySpec, QuantileTable, ScoreStream, Shape,
 };
 
-use crate::{Failure, Result, workload::SHAPE};
+use crate::{
+    Failure, Result,
+    workload::{AUDITED_ROWS, SHAPE},
+};
 
-/// Skipped rows that are computed after all, per layer and token, so that a closed loop sees what it misses.
-pub const AUDITED_ROWS: usize = 64;
 /// Tokens that a closed loop may settle in before its figures count.
 const SETTLING_TOKENS: usize = 32;
 /// A new prompt, and with it a jump of all scales, every so many tokens: few, so that a run sees many prompts.

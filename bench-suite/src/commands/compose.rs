@@ -3,9 +3,9 @@
 use std::path::PathBuf;
 
 use clap::Args;
-use cost_model::{record::Record, scenario::Scenario};
+use cost_model::record::Record;
 
-use super::report::{Outcomes, check_policies, out_folder, publish};
+use super::report::{Outcomes, check_policies, out_folder, publish, read_scenario};
 use crate::Result;
 
 /// Arguments of `thresher compose`.
@@ -35,15 +35,4 @@ pub fn run(arguments: &ComposeArguments) -> Result<()> {
     let out = out_folder(&arguments.out)?;
     let outcomes = Outcomes::of(&scenario, &specs)?;
     publish(&records, &scenario, &outcomes, &out)
-}
-
-/// The scenario of a file, or the defaults.
-///
-/// # Errors
-/// The file cannot be read or says something that is not understood.
-pub fn read_scenario(path: Option<&PathBuf>) -> Result<Scenario> {
-    Ok(match path {
-        Some(path) => Scenario::read(path)?,
-        None => Scenario::defaults()?,
-    })
 }

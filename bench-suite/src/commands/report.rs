@@ -16,7 +16,6 @@ use cost_model::{
 use jiff::Timestamp;
 use threshold::PolicySpec;
 
-use super::compose::read_scenario;
 use crate::{
     Failure, Result,
     machine::{this_build, this_machine},
@@ -74,6 +73,17 @@ pub fn run(arguments: &ReportArguments) -> Result<()> {
     let record = measure::measure(&plan, machine, this_build())?;
     let outcomes = Outcomes::of(&scenario, &specs)?;
     publish(&[record], &scenario, &outcomes, &out)
+}
+
+/// The scenario of a file, or the defaults.
+///
+/// # Errors
+/// The file cannot be read or says something that is not understood.
+pub fn read_scenario(path: Option<&PathBuf>) -> Result<Scenario> {
+    Ok(match path {
+        Some(path) => Scenario::read(path)?,
+        None => Scenario::defaults()?,
+    })
 }
 
 /// What the policies of a scenario do, and what could not be said of some.
