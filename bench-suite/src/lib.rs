@@ -7,9 +7,11 @@
 //! | time one thing often, beside others, and say how sure | [`timing`] |
 //! | operators at the shape of a 70B layer, as things to time | [`workload`] |
 //! | a measurement record out of them | [`measure`] |
+//! | a policy with the audits that it learns from | [`audited`] |
 //! | what each policy does on 70B activations | [`outcomes`] |
 //! | one file per command of the program | [`commands`] |
 
+pub mod audited;
 pub mod commands;
 pub mod failure;
 pub mod machine;

@@ -6,7 +6,7 @@
 //! predictor, which no real one is.
 
 use std::{
-    collections::BTreeMap,
+    collections::BTreeSet,
     panic::resume_unwind,
     thread::{self, available_parallelism},
 };
@@ -16,14 +16,9 @@ use cost_model::{
     report::PolicyOutcome,
     sparsity::{SparsityTable, published_density},
 };
-use threshold::{
-    Audit, Auditor, Calibration, Feedback, Inputs, Knobs, Policy, PolicySpec, QuantileTable, ScoreStream, Shape,
-};
+use threshold::{Calibration, Inputs, Knobs, Policy, PolicySpec, QuantileTable, ScoreStream, Shape};
 
-use crate::{
-    Failure, Result,
-    workload::{AUDITED_ROWS, SHAPE},
-};
+use crate::{Failure, Result, audited::AuditedPolicy, workload::SHAPE};
 
 /// Tokens that a closed loop may settle in before its figures count.
 const SETTLING_TOKENS: usize = 32;
@@ -124,11 +119,7 @@ impl Activations {
 /// One policy on its way through the stream.
 struct Run {
     spec: PolicySpec,
-    policy: Box<dyn Policy>,
-    auditor: Auditor,
-    active: Vec<u32>,
-    audited: Vec<u32>,
-    sample: Vec<f32>,
+    policy: AuditedPolicy,
     /// Rows computed in each layer, over the tokens that count.
     computed: Vec<u64>,
     /// Sum, over layers and tokens that count, of the share of the layer's mass that was missed. A sum of masses
@@ -143,11 +134,7 @@ impl Run {
         let layers = activations.quantiles.layers();
         Ok(Self {
             spec,
-            policy: activations.policy(spec)?,
-            auditor: Auditor::new(13, AUDITED_ROWS, SHAPE.intermediate)?,
-            active: Vec::with_capacity(SHAPE.intermediate),
-            audited: Vec::with_capacity(AUDITED_ROWS),
-            sample: Vec::with_capacity(AUDITED_ROWS),
+            policy: AuditedPolicy::new(activations.policy(spec)?)?,
             computed: vec![0; layers],
             missed: 0.0,
             tokens: Vec::new(),
@@ -155,26 +142,16 @@ impl Run {
     }
 
     fn layer(&mut self, layer: usize, mass: &[f32], counts: bool) -> Result<()> {
-        self.policy.select(layer, mass, &mut self.active)?;
-        let kept: f64 = self.active.iter().map(|&row| f64::from(mass[row as usize])).sum();
-        let mut audit = None;
-        self.audited.clear();
-        if self.policy.needs_audit() {
-            self.auditor.pick(&self.active, &mut self.audited)?;
-            self.sample.clear();
-            self.sample.extend(self.audited.iter().map(|&row| mass[row as usize]));
-            audit = Some(Audit::from_sample(kept, &self.sample, mass.len() - self.active.len())?);
-        }
-        self.policy.observe(layer, &Feedback { computed: self.active.len(), useful: None, audit })?;
+        self.policy.step(layer, mass)?;
         if counts {
-            let rows = self.active.len() + self.audited.len();
+            let rows = self.policy.rows();
             self.computed[layer] += rows as u64;
             if let Some(token) = self.tokens.last_mut() {
                 *token += rows as f64;
             }
             let total: f64 = mass.iter().map(|&m| f64::from(m)).sum();
             if total > 0.0 {
-                self.missed += (1.0 - kept / total).max(0.0);
+                self.missed += (1.0 - self.policy.kept(mass) / total).max(0.0);
             }
         }
         Ok(())
@@ -198,12 +175,13 @@ impl Run {
             densities: Sourced::new(densities, origin.clone()),
             density_p95: Some(p95 / (neurons * self.computed.len() as f64)),
             missed_mass: Some(Sourced::new(self.missed / (tokens * self.computed.len()) as f64, origin)),
-            needs_predictor: self.spec != PolicySpec::Dense,
+            needs_predictor: true,
         }
     }
 }
 
-/// Outcomes for every model of a scenario, and notes on what could not be said of some.
+/// Outcomes of the sparse policies for every model of a scenario, and notes on what could not be said of some. Dense
+/// needs no run: it is composed for every model.
 ///
 /// # Errors
 /// A policy cannot be built.
@@ -213,78 +191,52 @@ pub fn outcomes(
     tokens: usize,
     step: impl Fn() + Sync,
 ) -> Result<(Vec<PolicyOutcome>, Vec<String>)> {
-    let (mut all, mut notes) = (Vec::new(), BTreeMap::new());
+    let sparse: Vec<PolicySpec> = specs.iter().copied().filter(|spec| *spec != PolicySpec::Dense).collect();
+    let (mut all, mut notes) = (Vec::new(), BTreeSet::new());
     for &model in models {
-        match SparsityTable::for_model(model)? {
+        let unsaid = match SparsityTable::for_model(model)? {
             Some(table) => {
-                let chosen = selecting(specs);
-                if chosen.len() < specs.len() {
-                    notes.insert(
-                        format!("{model}: a fixed threshold of 0 keeps every neuron of a SwiGLU model and is left out"),
-                        (),
-                    );
-                }
+                // Magnitudes are never below zero: that threshold would be `dense` under another name.
+                let (idle, chosen): (Vec<_>, Vec<_>) = sparse.iter().partition(|spec| keeps_all(spec));
                 all.extend(Activations::from_table(model, &table)?.run(&chosen, tokens, &step)?);
+                (!idle.is_empty())
+                    .then(|| "a fixed threshold of 0 keeps every neuron of a SwiGLU model and is left out".to_owned())
             }
             None => {
-                let (stated, skipped) = stated_outcomes(model, specs);
-                all.extend(stated);
-                if !skipped.is_empty() {
-                    let list = skipped.join(", ");
-                    notes.insert(
-                        format!("{model}: no per-layer activations are published, so nothing is said of {list}"),
-                        (),
-                    );
+                let mut unknown = Vec::new();
+                for &spec in &sparse {
+                    match stated_outcome(model, spec) {
+                        Some(outcome) => all.push(outcome),
+                        None => unknown.push(spec.to_string()),
+                    }
                 }
-            }
-        }
-    }
-    Ok((all, notes.into_keys().collect()))
-}
-
-/// Magnitudes are never below zero, so that threshold would be `dense` under another name.
-fn selecting(specs: &[PolicySpec]) -> Vec<PolicySpec> {
-    let keeps_all = |spec: &PolicySpec| matches!(spec, PolicySpec::Fixed(Some(threshold)) if threshold.get() <= 0.0);
-    specs.iter().copied().filter(|spec| !keeps_all(spec)).collect()
-}
-
-/// For a model without published activations: policies whose density is known without them.
-fn stated_outcomes(model: &'static str, specs: &[PolicySpec]) -> (Vec<PolicyOutcome>, Vec<String>) {
-    let (mut known, mut skipped) = (Vec::new(), Vec::new());
-    for &spec in specs {
-        let published = published_density(model);
-        let (density, missed_mass) = match spec {
-            PolicySpec::Dense => (Sourced::new(1.0, Origin::derived("dense computes everything")), Some(0.0)),
-            // ReLU's own zeros: what is skipped has no mass, as far as the predictor is right.
-            PolicySpec::Fixed(Some(threshold)) if threshold.get() == 0.0 && published.is_some() => {
-                let Some(density) = published else { continue };
-                (
-                    Sourced::new(
-                        density.value,
-                        Origin::assumed(format!("the same in every layer; mean {}", density.origin)),
-                    ),
-                    Some(0.0),
-                )
-            }
-            _ => {
-                skipped.push(spec.to_string());
-                continue;
+                let list = unknown.join(", ");
+                (!unknown.is_empty())
+                    .then(|| format!("no per-layer activations are published, so nothing is said of {list}"))
             }
         };
-        let exact = |value| {
-            Sourced::new(
-                value,
-                Origin::assumed("neurons that are exactly zero are the ones skipped: a perfect predictor"),
-            )
-        };
-        known.push(PolicyOutcome {
-            model,
-            policy: spec.to_string(),
-            densities: Sourced::new(vec![density.value; SHAPE.layers], density.origin),
-            density_p95: None,
-            missed_mass: missed_mass.map(exact),
-            needs_predictor: spec != PolicySpec::Dense,
-        });
+        notes.extend(unsaid.map(|what| format!("{model}: {what}")));
     }
-    (known, skipped)
+    Ok((all, notes.into_iter().collect()))
+}
+
+fn keeps_all(spec: &PolicySpec) -> bool {
+    matches!(spec, PolicySpec::Fixed(Some(threshold)) if threshold.get() <= 0.0)
+}
+
+/// For a model without published activations: the one policy whose density is published all the same. A threshold of
+/// zero keeps what ReLU keeps, and what it skips has no mass, as far as the predictor is right.
+fn stated_outcome(model: &'static str, spec: PolicySpec) -> Option<PolicyOutcome> {
+    let zero = matches!(spec, PolicySpec::Fixed(Some(threshold)) if threshold.get() == 0.0);
+    let density = published_density(model).filter(|_| zero)?;
+    let evenly = Origin::assumed(format!("the same in every layer; mean {}", density.origin));
+    let exactly = Origin::assumed("neurons that are exactly zero are the ones skipped: a perfect predictor");
+    Some(PolicyOutcome {
+        model,
+        policy: spec.to_string(),
+        densities: Sourced::new(vec![density.value; SHAPE.layers], evenly),
+        density_p95: None,
+        missed_mass: Some(Sourced::new(0.0, exactly)),
+        needs_predictor: true,
+    })
 }

@@ -10,14 +10,12 @@ use kernels_cpu::{
     synthetic::{OwnedMatrix, Random, Rotation},
 };
 use predictor::LowRank;
-use threshold::{Audit, Auditor, Feedback, Policy, PolicySpec, ScoreStream};
+use threshold::{Policy, PolicySpec, ScoreStream};
 
-use crate::{Result, timing};
+use crate::{Result, audited::AuditedPolicy, timing};
 
 /// The shape that is timed.
 pub const SHAPE: ModelShape = ModelShape::LLAMA_2_70B;
-/// Skipped rows that are computed after all, per layer and token, so that a closed loop sees what it misses.
-pub const AUDITED_ROWS: usize = 64;
 const NEURONS: usize = SHAPE.intermediate;
 const HIDDEN: usize = SHAPE.hidden;
 
@@ -254,15 +252,13 @@ impl Layer {
 ///
 /// # Errors
 /// The policy cannot be built or refuses the scores.
-pub fn select<'a>(spec: PolicySpec, mut policy: Box<dyn Policy>, stream: &mut ScoreStream) -> Result<Case<'a>> {
+pub fn select<'a>(spec: PolicySpec, policy: Box<dyn Policy>, stream: &mut ScoreStream) -> Result<Case<'a>> {
     let neurons = stream.shape().neurons();
     let mut tokens = vec![vec![0.0; neurons]; 8];
     for scores in &mut tokens {
         stream.next_token(0, scores)?;
     }
-    let mut active = Vec::with_capacity(neurons);
-    let mut auditor = Auditor::new(13, AUDITED_ROWS, neurons)?;
-    let (mut audited, mut sample) = (Vec::with_capacity(AUDITED_ROWS), Vec::with_capacity(AUDITED_ROWS));
+    let mut policy = AuditedPolicy::new(policy)?;
     let mut turn = 0;
     let subject = Subject {
         operator: Operator::Select,
@@ -279,17 +275,7 @@ pub fn select<'a>(spec: PolicySpec, mut policy: Box<dyn Policy>, stream: &mut Sc
     };
     Ok(Case::new(subject, move || {
         turn = (turn + 1) % tokens.len();
-        let mass = &tokens[turn];
-        policy.select(0, mass, &mut active)?;
-        if policy.needs_audit() {
-            auditor.pick(&active, &mut audited)?;
-            sample.clear();
-            sample.extend(audited.iter().map(|&row| mass[row as usize]));
-            let kept = active.iter().map(|&row| f64::from(mass[row as usize])).sum();
-            let audit = Some(Audit::from_sample(kept, &sample, neurons - active.len())?);
-            policy.observe(0, &Feedback { computed: active.len(), useful: None, audit })?;
-        }
-        Ok(())
+        policy.step(0, &tokens[turn])
     }))
 }
 

@@ -50,6 +50,7 @@ mod format;
 mod isa;
 mod matrix;
 mod registry;
+#[cfg(target_arch = "x86_64")]
 mod rows;
 mod scalar;
 pub mod synthetic;

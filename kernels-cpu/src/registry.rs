@@ -77,56 +77,18 @@ const fn scalar_kernel(format: Format) -> Kernel {
     Kernel { isa: Isa::Scalar, format, gemv, gate_up, accumulate }
 }
 
+/// The kernel of an instruction set's modules for one format; the format's type there has the format's name.
 #[cfg(target_arch = "x86_64")]
-mod avx2_kernels {
-    use super::{Format, Isa, Kernel};
-    use crate::avx2::*;
-
-    pub(super) const fn float<F: Float>(format: Format) -> Kernel {
+macro_rules! kernel {
+    ($isa:ident, $name:ident, $dot:ident, $accumulate:ident, $format:ident) => {
         Kernel {
-            isa: Isa::Avx2,
-            format,
-            gemv: dot_float::gemv::<F>,
-            gate_up: dot_float::gate_up::<F>,
-            accumulate: accumulate_float::accumulate::<F>,
+            isa: Isa::$name,
+            format: Format::$format,
+            gemv: $isa::$dot::gemv::<$isa::$format>,
+            gate_up: $isa::$dot::gate_up::<$isa::$format>,
+            accumulate: $isa::$accumulate::accumulate::<$isa::$format>,
         }
-    }
-
-    pub(super) const fn blocks<B: Blocks>(format: Format) -> Kernel {
-        Kernel {
-            isa: Isa::Avx2,
-            format,
-            gemv: dot_blocks::gemv::<B>,
-            gate_up: dot_blocks::gate_up::<B>,
-            accumulate: accumulate_blocks::accumulate::<B>,
-        }
-    }
-}
-
-#[cfg(target_arch = "x86_64")]
-mod avx512_kernels {
-    use super::{Format, Isa, Kernel};
-    use crate::avx512::*;
-
-    pub(super) const fn float<F: Float>(format: Format) -> Kernel {
-        Kernel {
-            isa: Isa::Avx512,
-            format,
-            gemv: dot_float::gemv::<F>,
-            gate_up: dot_float::gate_up::<F>,
-            accumulate: accumulate_float::accumulate::<F>,
-        }
-    }
-
-    pub(super) const fn blocks<B: Blocks>(format: Format) -> Kernel {
-        Kernel {
-            isa: Isa::Avx512,
-            format,
-            gemv: dot_blocks::gemv::<B>,
-            gate_up: dot_blocks::gate_up::<B>,
-            accumulate: accumulate_blocks::accumulate::<B>,
-        }
-    }
+    };
 }
 
 /// Every kernel of this build. On processors other than x86-64 only the scalar ones exist.
@@ -137,25 +99,25 @@ pub static KERNELS: &[Kernel] = &[
     scalar_kernel(Format::Q8_0),
     scalar_kernel(Format::Q4_0),
     #[cfg(target_arch = "x86_64")]
-    avx2_kernels::float::<avx2::F32>(Format::F32),
+    kernel!(avx2, Avx2, dot_float, accumulate_float, F32),
     #[cfg(target_arch = "x86_64")]
-    avx2_kernels::float::<avx2::F16>(Format::F16),
+    kernel!(avx2, Avx2, dot_float, accumulate_float, F16),
     #[cfg(target_arch = "x86_64")]
-    avx2_kernels::float::<avx2::Bf16>(Format::Bf16),
+    kernel!(avx2, Avx2, dot_float, accumulate_float, Bf16),
     #[cfg(target_arch = "x86_64")]
-    avx2_kernels::blocks::<avx2::Q8_0>(Format::Q8_0),
+    kernel!(avx2, Avx2, dot_blocks, accumulate_blocks, Q8_0),
     #[cfg(target_arch = "x86_64")]
-    avx2_kernels::blocks::<avx2::Q4_0>(Format::Q4_0),
+    kernel!(avx2, Avx2, dot_blocks, accumulate_blocks, Q4_0),
     #[cfg(target_arch = "x86_64")]
-    avx512_kernels::float::<avx512::F32>(Format::F32),
+    kernel!(avx512, Avx512, dot_float, accumulate_float, F32),
     #[cfg(target_arch = "x86_64")]
-    avx512_kernels::float::<avx512::F16>(Format::F16),
+    kernel!(avx512, Avx512, dot_float, accumulate_float, F16),
     #[cfg(target_arch = "x86_64")]
-    avx512_kernels::float::<avx512::Bf16>(Format::Bf16),
+    kernel!(avx512, Avx512, dot_float, accumulate_float, Bf16),
     #[cfg(target_arch = "x86_64")]
-    avx512_kernels::blocks::<avx512::Q8_0>(Format::Q8_0),
+    kernel!(avx512, Avx512, dot_blocks, accumulate_blocks, Q8_0),
     #[cfg(target_arch = "x86_64")]
-    avx512_kernels::blocks::<avx512::Q4_0>(Format::Q4_0),
+    kernel!(avx512, Avx512, dot_blocks, accumulate_blocks, Q4_0),
 ];
 
 /// The kernel of `isa` for `format`; the scalar one where this build has no other.

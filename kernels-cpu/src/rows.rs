@@ -58,7 +58,6 @@ impl<'a> ActiveRows<'a> {
     }
 
     /// Starts to fetch `bytes` of the first `R` rows from `offset` on: nothing else runs ahead of a kernel's first group.
-    #[cfg(target_arch = "x86_64")]
     pub(crate) fn prefetch_first<const R: usize>(&self, offset: usize, bytes: usize) {
         use std::arch::x86_64::{_MM_HINT_T0, _mm_prefetch};
         let end = (offset + bytes).min(self.row_bytes);
