@@ -17,6 +17,8 @@ pub(super) const HALF: f64 = 508.0;
 
 /// Average width of a digit at the size of tick labels.
 const DIGIT: f64 = 6.6;
+/// Distance of one name from the next.
+const LINE_HEIGHT: f64 = 14.0;
 const TOP: f64 = 30.0;
 const BOTTOM: f64 = 44.0;
 const RIGHT: f64 = 20.0;
@@ -251,6 +253,24 @@ impl Plot {
             @if let Some((_, py)) = self.place((self.x.low, y)) {
                 line class={ "rule " (class) } x1=(at(self.left)) x2=(at(right)) y1=(at(py)) y2=(at(py)) {}
                 text.name x=(at(right)) y=(at(py - 6.0)) text-anchor="end" { (name) }
+            }
+        }
+    }
+
+    /// Horizontal lines across the drawing, each with a class, named at their left ends; names keep out of each other's
+    /// way upwards. From the lowest to the highest.
+    pub(super) fn rules(&self, rules: &[(f64, &str, String)]) -> Markup {
+        let right = self.width - RIGHT;
+        let mut above = f64::INFINITY;
+        let places = rules.iter().filter_map(|(y, class, name)| {
+            let (_, py) = self.place((self.x.low, *y))?;
+            above = (py - 6.0).min(above - LINE_HEIGHT);
+            Some((py, above, class, name))
+        });
+        html! {
+            @for (py, text, class, name) in places {
+                line class={ "rule " (class) } x1=(at(self.left)) x2=(at(right)) y1=(at(py)) y2=(at(py)) {}
+                text.name x=(at(self.left + 6.0)) y=(at(text)) { (name) }
             }
         }
     }

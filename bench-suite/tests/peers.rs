@@ -1,0 +1,48 @@
+//! Peers compute what ours compute: a broken one would be fast.
+
+#![allow(clippy::unwrap_used)]
+
+use bench_suite::peers::{DenseFfn, all, check};
+use kernels_cpu::{Cpu, Format, Isa, Matrix, synthetic::OwnedMatrix};
+
+#[test]
+fn every_peer_of_this_build_agrees_with_ours() {
+    let peers = all();
+    if peers.is_empty() {
+        println!("skipped: peers, none of which is in this build; --features peers builds them");
+    }
+    for peer in peers {
+        for threads in [1, 3] {
+            let cpu = Cpu::with(Isa::best(), threads).unwrap();
+            for &format in peer.formats() {
+                check(peer.as_ref(), format, &cpu).unwrap();
+            }
+        }
+    }
+}
+
+#[test]
+fn what_does_not_fit_is_refused() {
+    let weights = OwnedMatrix::random(Format::F32, 64, 32, 1).unwrap();
+    let weights = weights.view().unwrap();
+    let turned = Matrix::new(Format::F32, 32, 64, weights.bytes()).unwrap();
+    assert!(DenseFfn::new([weights, weights, weights]).unwrap_err().message.contains("turned"));
+    let ffn = DenseFfn::new([weights, weights, turned]).unwrap();
+    for peer in all() {
+        if peer.formats().contains(&Format::F32) {
+            let mut run = peer.ffn(ffn, 1).unwrap();
+            assert!(run(&[0.0; 31], &mut [0.0; 32]).is_err());
+            assert!(run(&[0.0; 32], &mut [0.0; 33]).is_err());
+            run(&[0.0; 32], &mut [0.0; 32]).unwrap();
+        } else {
+            assert!(peer.ffn(ffn, 1).is_err());
+        }
+    }
+    // An odd address, where no f32 may lie.
+    let bytes = &weights.bytes()[1..][..4 * 16 * 16];
+    let odd = Matrix::new(Format::F32, 16, 16, bytes).unwrap();
+    for peer in all().iter().filter(|p| p.formats().contains(&Format::F32)) {
+        let refused = peer.ffn(DenseFfn::new([odd; 3]).unwrap(), 1).and_then(|mut run| run(&[0.0; 16], &mut [0.0; 16]));
+        assert!(refused.unwrap_err().message.contains("aligned"), "{}", peer.name());
+    }
+}
