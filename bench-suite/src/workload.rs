@@ -15,7 +15,7 @@ use threshold::{Policy, PolicySpec, ScoreStream};
 use crate::{
     Result,
     audited::AuditedPolicy,
-    peers::{DenseFfn, Peer},
+    peers::{DenseFfn, Layout, Peer},
     timing,
 };
 
@@ -211,14 +211,16 @@ impl Layer {
         }))
     }
 
-    /// The dense FFN of somebody else over the same bytes, with down as dense libraries store it: a row per output.
+    /// The dense FFN of somebody else over the same bytes, in the layout that suits it.
     ///
     /// # Errors
     /// The peer does not read this format.
     pub fn peer_ffn<'a>(&'a self, cpu: &'a Cpu, peer: &dyn Peer) -> Result<Case<'a>> {
-        let [gate, up, _] = self.ffn()?;
-        let down = self.part(HIDDEN, NEURONS, 2)?;
-        let mut run = peer.ffn(DenseFfn::new([gate, up, down])?, cpu.threads())?;
+        let (layout, wide, tall) = (peer.layout(), (HIDDEN, NEURONS), (NEURONS, HIDDEN));
+        let (gate_shape, down_shape) = if layout == Layout::RowPerOutput { (tall, wide) } else { (wide, tall) };
+        let part = |(rows, cols), turn| self.part(rows, cols, turn);
+        let ffn = [part(gate_shape, 0)?, part(gate_shape, 1)?, part(down_shape, 2)?];
+        let mut run = peer.ffn(DenseFfn::new(layout, ffn)?, cpu.threads())?;
         let mut y = vec![0.0; HIDDEN];
         let kernel = format!("{}/{}", peer.name(), self.format);
         let subject = Subject { kernel, isa: peer.name().to_owned(), ..self.subject(cpu, Operator::Ffn, NEURONS, 1.0) };

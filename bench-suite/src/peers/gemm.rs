@@ -7,7 +7,7 @@ use kernels_cpu::{Format, Matrix};
 use rayon::prelude::*;
 
 use super::{DenseFfn, Peer, Run, numbers};
-use crate::{Failure, Result};
+use crate::Result;
 
 const TASKS_PER_THREAD: usize = 8;
 
@@ -34,16 +34,17 @@ impl Peer for Gemm {
     }
 
     fn ffn<'a>(&self, ffn: DenseFfn<'a>, threads: usize) -> Result<Run<'a>> {
+        ffn.require(self)?;
         let tasks = threads * TASKS_PER_THREAD;
-        match ffn.gate.format() {
-            // SAFETY: every bit pattern is an f32.
-            Format::F32 => Ok(ffn.from_gemv(move |w, x, y| {
-                deal(unsafe { numbers::<f32>(w)? }, x, y, tasks, 1.0, 0.0);
-                Ok(())
-            })),
-            Format::F16 => Ok(ffn.from_gemv(half_gemv(tasks))),
-            other => Err(Failure::input(format!("gemm has no {other}"))),
+        if ffn.gate.format() == Format::F16 {
+            return Ok(ffn.by_gemv(half_gemv(tasks)));
         }
+        Ok(ffn.by_gemv(move |w, x, y| {
+            // SAFETY: every bit pattern is an f32, which the weights are where they are not f16.
+            let w = unsafe { numbers::<f32>(w)? };
+            deal(w, x, y, tasks, 1.0, 0.0);
+            Ok(())
+        }))
     }
 }
 
@@ -54,8 +55,9 @@ fn half_gemv(tasks: usize) -> impl FnMut(&Matrix<'_>, &[f32], &mut [f32]) -> Res
         half_x.clear();
         half_x.extend(x.iter().map(|&v| f16::from_f32(v)));
         half_y.resize(y.len(), f16::ZERO);
-        // SAFETY: every bit pattern is an f16.
-        deal(unsafe { numbers::<f16>(w)? }, &half_x, &mut half_y, tasks, f16::ONE, f16::ZERO);
+        // SAFETY: every bit pattern is an f16, which the caller made sure that the weights are.
+        let w = unsafe { numbers::<f16>(w)? };
+        deal(w, &half_x, &mut half_y, tasks, f16::ONE, f16::ZERO);
         y.iter_mut().zip(&half_y).for_each(|(y, half)| *y = half.to_f32());
         Ok(())
     }

@@ -65,9 +65,7 @@ impl Peer for Ggml {
     }
 
     fn ffn<'a>(&self, ffn: DenseFfn<'a>, threads: usize) -> Result<Run<'a>> {
-        if !self.formats().contains(&ffn.gate.format()) {
-            return Err(Failure::input(format!("{} has no {}", self.name(), ffn.gate.format())));
-        }
+        ffn.require(self)?;
         let mut graph = Graph::new(ffn, *self == Self::Packed, c_int::try_from(threads)?)?;
         Ok(Box::new(move |x, y| {
             ffn.check(x, y)?;

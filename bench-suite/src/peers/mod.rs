@@ -37,6 +37,11 @@ pub trait Peer: Sync {
     /// Formats that it reads.
     fn formats(&self) -> &'static [Format];
 
+    /// The layout that suits it best.
+    fn layout(&self) -> Layout {
+        Layout::RowPerOutput
+    }
+
     /// Whether this build of it is as good as this processor allows.
     ///
     /// # Errors
@@ -49,7 +54,7 @@ pub trait Peer: Sync {
     /// its own uses those of the rayon pool that it is called in.
     ///
     /// # Errors
-    /// A format that it does not read; weights that it cannot address.
+    /// A format or layout that it does not read; weights that it cannot address.
     fn ffn<'a>(&self, ffn: DenseFfn<'a>, threads: usize) -> Result<Run<'a>>;
 }
 
@@ -67,39 +72,67 @@ pub fn all() -> Vec<Box<dyn Peer>> {
     ]
 }
 
-/// The matrices of an FFN as a dense library stores them, each with a row per output: gate and up of neurons x hidden,
-/// down of hidden x neurons.
+/// How a dense library stores a matrix.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Layout {
+    /// A row of weights per output, each a dot product.
+    RowPerOutput,
+    /// A row of weights per input, each to be multiplied and added up.
+    RowPerInput,
+}
+
+/// The matrices of an FFN, all in one layout.
 #[derive(Clone, Copy, Debug)]
 pub struct DenseFfn<'a> {
+    layout: Layout,
     gate: Matrix<'a>,
     up: Matrix<'a>,
     down: Matrix<'a>,
 }
 
 impl<'a> DenseFfn<'a> {
-    /// An FFN of these matrices.
+    /// An FFN of gate, up and down.
     ///
     /// # Errors
     /// They do not fit together, or are of different formats.
-    pub fn new([gate, up, down]: [Matrix<'a>; 3]) -> Result<Self> {
+    pub fn new(layout: Layout, [gate, up, down]: [Matrix<'a>; 3]) -> Result<Self> {
         let shape = |m: &Matrix<'_>| (m.format(), m.rows(), m.cols());
         if shape(&up) != shape(&gate) || shape(&down) != (gate.format(), gate.cols(), gate.rows()) {
             return Err(Failure::input(format!(
                 "gate {gate}, up {up} and down {down} make no FFN: down has gate's shape, turned"
             )));
         }
-        Ok(Self { gate, up, down })
+        Ok(Self { layout, gate, up, down })
     }
 
-    fn hidden(&self) -> usize {
-        self.gate.cols()
+    /// Gate, up and down.
+    pub fn matrices(&self) -> [Matrix<'a>; 3] {
+        [self.gate, self.up, self.down]
     }
 
-    fn neurons(&self) -> usize {
-        self.gate.rows()
+    /// Elements of x and of y.
+    pub fn hidden(&self) -> usize {
+        if self.layout == Layout::RowPerOutput { self.gate.cols() } else { self.gate.rows() }
     }
 
-    fn check(&self, x: &[f32], y: &[f32]) -> Result<()> {
+    /// Elements between gate and down.
+    pub fn neurons(&self) -> usize {
+        if self.layout == Layout::RowPerOutput { self.gate.rows() } else { self.gate.cols() }
+    }
+
+    /// # Errors
+    /// The peer does not read this format or layout.
+    pub fn require(&self, peer: &dyn Peer) -> Result<()> {
+        let format = self.gate.format();
+        if peer.formats().contains(&format) && peer.layout() == self.layout {
+            return Ok(());
+        }
+        Err(Failure::input(format!("{} has no {format} in layout {:?}", peer.name(), self.layout)))
+    }
+
+    /// # Errors
+    /// `x` or `y` is of another length than [`hidden`](Self::hidden).
+    pub fn check(&self, x: &[f32], y: &[f32]) -> Result<()> {
         if x.len() == self.hidden() && y.len() == self.hidden() {
             return Ok(());
         }
@@ -111,7 +144,7 @@ impl<'a> DenseFfn<'a> {
 
     /// The FFN of a library that knows a GEMV and no more.
     #[cfg(any(feature = "peer-gemm", feature = "peer-openblas"))]
-    fn from_gemv(self, mut gemv: impl FnMut(&Matrix<'_>, &[f32], &mut [f32]) -> Result<()> + Send + 'a) -> Run<'a> {
+    fn by_gemv(self, mut gemv: impl FnMut(&Matrix<'_>, &[f32], &mut [f32]) -> Result<()> + Send + 'a) -> Run<'a> {
         let mut h = vec![0.0; self.neurons()];
         let mut up = vec![0.0; self.neurons()];
         Box::new(move |x, y| {
@@ -162,16 +195,28 @@ pub fn tolerance(format: Format) -> f64 {
 pub fn check(peer: &dyn Peer, format: Format, cpu: &Cpu) -> Result<()> {
     // Whole blocks, and nothing else round about them.
     let (neurons, hidden) = (352, 160);
-    let all_rows: Vec<u32> = (0..neurons as u32).collect();
-    let matrix = |rows, cols, seed| OwnedMatrix::random(format, rows, cols, seed);
+    let layout = peer.layout();
+    let matrix = |outputs, inputs, seed| match layout {
+        Layout::RowPerOutput => OwnedMatrix::random(format, outputs, inputs, seed),
+        Layout::RowPerInput => OwnedMatrix::random(format, inputs, outputs, seed),
+    };
     let (gate, up, down) = (matrix(neurons, hidden, 1)?, matrix(neurons, hidden, 2)?, matrix(hidden, neurons, 3)?);
     let (gate, up, down) = (gate.view()?, up.view()?, down.view()?);
+    let multiply = |w: &Matrix<'_>, x: &[f32], outputs: usize| -> Result<Vec<f32>> {
+        let rows: Vec<u32> = (0..w.rows() as u32).collect();
+        let mut y = vec![0.0; outputs];
+        match layout {
+            Layout::RowPerOutput => cpu.gemv(w, x, &rows, &mut y)?,
+            Layout::RowPerInput => cpu.down(w, x, &rows, &mut y)?,
+        }
+        Ok(y)
+    };
     let x = Random::new(4).vector(hidden);
-    let (mut h, mut ours) = (vec![0.0; neurons], vec![0.0; hidden]);
-    cpu.gate_up(&gate, &up, Activation::Relu, &x, &all_rows, &mut h)?;
-    cpu.gemv(&down, &h, &all_rows[..hidden], &mut ours)?;
+    let (gates, ups) = (multiply(&gate, &x, neurons)?, multiply(&up, &x, neurons)?);
+    let h: Vec<f32> = gates.iter().zip(&ups).map(|(&g, u)| Activation::Relu.apply(g) * u).collect();
+    let ours = multiply(&down, &h, hidden)?;
 
-    let mut run = peer.ffn(DenseFfn::new([gate, up, down])?, cpu.threads())?;
+    let mut run = peer.ffn(DenseFfn::new(layout, [gate, up, down])?, cpu.threads())?;
     // Twice: what a run leaves behind must not show in the next.
     for _ in 0..2 {
         let mut theirs = vec![f32::NAN; hidden];

@@ -4,11 +4,11 @@ use std::ffi::{CStr, c_char, c_int};
 
 use kernels_cpu::Format;
 
-use super::{DenseFfn, Peer, Run, numbers};
+use super::{DenseFfn, Layout, Peer, Run, numbers};
 use crate::{Failure, Result};
 
 const ROW_MAJOR: c_int = 101;
-const NO_TRANSPOSE: c_int = 111;
+const TRANSPOSE: c_int = 112;
 
 #[link(name = "openblas")]
 unsafe extern "C" {
@@ -56,23 +56,29 @@ impl Peer for OpenBlas {
         &[Format::F32]
     }
 
+    /// Rows of dot products took it 22 ms where this takes 18.5, at 28672 x 8192 and with turned shape alike.
+    fn layout(&self) -> Layout {
+        Layout::RowPerInput
+    }
+
     fn ffn<'a>(&self, ffn: DenseFfn<'a>, threads: usize) -> Result<Run<'a>> {
+        ffn.require(self)?;
         if config().contains("USE64BITINT") {
             return Err(Failure::input("this OpenBLAS takes 64-bit integers: install libopenblas with 32-bit ones"));
         }
         let threads = c_int::try_from(threads)?;
         c_int::try_from(ffn.neurons())?;
         c_int::try_from(ffn.hidden())?;
-        Ok(ffn.from_gemv(move |w, x, y| {
-            // SAFETY: every bit pattern is an f32, and f32 is the one format that `formats` names.
+        Ok(ffn.by_gemv(move |w, x, y| {
+            // SAFETY: every bit pattern is an f32, which `require` made sure that the weights are.
             let numbers = unsafe { numbers::<f32>(w)? };
             let (rows, cols) = (w.rows() as c_int, w.cols() as c_int);
             // SAFETY: the library takes 32-bit integers and the shape fits them, as checked above; `numbers` has rows
-            // x cols elements, x has cols and y has rows, because `from_gemv` checked x and y and made the rest.
+            // x cols elements, x has rows and y has cols, because `by_gemv` checked x and y and made the rest.
             unsafe {
                 openblas_set_num_threads(threads);
                 let (w, x, y) = (numbers.as_ptr(), x.as_ptr(), y.as_mut_ptr());
-                cblas_sgemv(ROW_MAJOR, NO_TRANSPOSE, rows, cols, 1.0, w, cols, x, 1, 0.0, y, 1);
+                cblas_sgemv(ROW_MAJOR, TRANSPOSE, rows, cols, 1.0, w, cols, x, 1, 0.0, y, 1);
             }
             Ok(())
         }))

@@ -257,21 +257,25 @@ impl Plot {
         }
     }
 
-    /// Horizontal lines across the drawing, each with a class, named at their left ends; names keep out of each other's
-    /// way upwards. From the lowest to the highest.
+    /// Horizontal lines across the drawing, the lowest first, each with a class and a name at its left end: that of the
+    /// lowest below it, the others above theirs and out of each other's way.
     pub(super) fn rules(&self, rules: &[(f64, &str, String)]) -> Markup {
         let right = self.width - RIGHT;
-        let mut above = f64::INFINITY;
-        let places = rules.iter().filter_map(|(y, class, name)| {
-            let (_, py) = self.place((self.x.low, *y))?;
-            above = (py - 6.0).min(above - LINE_HEIGHT);
-            Some((py, above, class, name))
+        let heights = rules.iter().map(|(y, ..)| self.place((self.x.low, *y)).map(|(_, py)| py));
+        let placed: Vec<_> = heights.zip(rules).filter_map(|(py, rule)| Some((py?, rule))).collect();
+        let mut last = f64::INFINITY;
+        let names = placed.iter().enumerate().map(|(index, (py, (_, _, name)))| {
+            if index == 0 {
+                return (py + LINE_HEIGHT, name);
+            }
+            last = (py - 6.0).min(last - LINE_HEIGHT);
+            (last, name)
         });
         html! {
-            @for (py, text, class, name) in places {
-                line class={ "rule " (class) } x1=(at(self.left)) x2=(at(right)) y1=(at(py)) y2=(at(py)) {}
-                text.name x=(at(self.left + 6.0)) y=(at(text)) { (name) }
+            @for (py, (_, class, _)) in &placed {
+                line class={ "rule " (class) } x1=(at(self.left)) x2=(at(right)) y1=(at(*py)) y2=(at(*py)) {}
             }
+            @for (py, name) in names { text.name x=(at(self.left + 6.0)) y=(at(py)) { (name) } }
         }
     }
 

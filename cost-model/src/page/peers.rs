@@ -18,6 +18,7 @@ const TABLE: &str = "Ratio: time over bytes ÷ read bandwidth of the same round;
                      over the fastest dense peer of the same format, round by round.";
 const TITLE: f64 = 28.0;
 const GAP: f64 = 44.0;
+const MARGIN: f64 = 16.0;
 
 /// The comparison as a page.
 pub fn peers_html(comparison: &Comparison) -> String {
@@ -49,12 +50,12 @@ pub fn peers_html(comparison: &Comparison) -> String {
 /// The plots alone, as a picture that stands by itself.
 pub fn peers_svg(comparison: &Comparison) -> String {
     let rows = comparison.contests.len().div_ceil(2);
-    let (width, height) = (FULL, rows as f64 * (TITLE + PEERS_HEIGHT + GAP));
+    let (width, height) = (FULL + 2.0 * MARGIN, rows as f64 * (TITLE + PEERS_HEIGHT + GAP));
     html! {
-        svg xmlns="http://www.w3.org/2000/svg" viewBox={ "0 0 " (width) " " (height) } width=(width) height=(height)
+        svg xmlns="http://www.w3.org/2000/svg" viewBox={ (-MARGIN) " 0 " (width) " " (height) } width=(width) height=(height)
             font-family="system-ui, sans-serif" {
             style { (PreEscaped(STYLE)) }
-            rect width=(width) height=(height) style="fill: var(--page)" {}
+            rect x=(-MARGIN) width=(width) height=(height) style="fill: var(--page)" {}
             @for (index, contest) in comparison.contests.iter().enumerate() {
                 @let x = (index % 2) as f64 * (HALF + GAP);
                 @let y = (index / 2) as f64 * (TITLE + PEERS_HEIGHT + GAP);

@@ -41,7 +41,8 @@ pub(in super::super) fn peers_drawing(contest: &Contest, width: f64) -> Markup {
                 @let ms = 1e3 * best.seconds.median;
                 @let name = format!("even at {}", fixed(density, 2));
                 (plot.point(density, ms, Glyph { marker: Marker::Diamond, radius: 4.6 }, "kind-fixed", &name))
-                (plot.name(density, ms, 18.0, &name))
+                // On the side of the crossing where our line is not.
+                (plot.name(density, ms, if density > 0.7 { -8.0 } else { 18.0 }, &name))
             }
         },
     )
