@@ -30,6 +30,8 @@ enum Command {
     Per(commands::per::PerArguments),
     /// Hold every operator against this machine's measured memory roof
     Roof(commands::roof::RoofArguments),
+    /// Time our sparse FFN against the dense ones of OpenBLAS, gemm and ggml, where this build has them
+    Peers(commands::peers::PeersArguments),
 }
 
 fn main() -> ExitCode {
@@ -54,6 +56,7 @@ fn run(command: &Command) -> Result<()> {
         Command::Compose(arguments) => commands::compose::run(arguments),
         Command::Per(arguments) => commands::per::run(arguments),
         Command::Roof(arguments) => commands::roof::run(arguments),
+        Command::Peers(arguments) => commands::peers::run(arguments),
     }
 }
 

@@ -1,6 +1,10 @@
 //! A measurement record of this machine: every case in turn, round after round, beside the machine's read bandwidth.
 
-use std::{hint::black_box, time::Instant};
+use std::{
+    hint::black_box,
+    thread::sleep,
+    time::{Duration, Instant},
+};
 
 use cost_model::{
     machine::Machine,
@@ -49,6 +53,7 @@ pub const RANKS: [usize; 3] = [512, 1024, 1919];
 /// Read in each round to see how fast memory is just then: many times any cache.
 const BANDWIDTH_BYTES: usize = 512 << 20;
 const BYTES_PER_GB: f64 = 1e9;
+const NO_REST: Duration = Duration::ZERO;
 
 impl Plan {
     /// Every operator in the formats that 70B models are decoded in, the best instruction set, all cores.
@@ -91,7 +96,7 @@ pub fn measure(plan: &Plan, machine: Machine, provenance: Provenance) -> Result<
     let cpus = plan.cpus()?;
     let mut record = Record::new(machine, provenance);
     let mut bandwidth = vec![Vec::new(); cpus.len()];
-    let together = formats_that_fit_together(plan)?;
+    let together = formats_that_fit_together(&plan.formats)?;
     let progress = progress_bar(((together.len() + 1) * plan.rounds) as u64);
     for formats in together {
         progress.set_message(format!("filling layers with weights: {}", list(formats)));
@@ -99,13 +104,13 @@ pub fn measure(plan: &Plan, machine: Machine, provenance: Provenance) -> Result<
         let mut cases = layer_cases(plan, &cpus, &layers)?;
         progress.set_message(format!("{} operators in {}", cases.len(), list(formats)));
         if let (Some(layer), false) = (layers.first(), cases.is_empty()) {
-            run_rounds(plan.rounds, &cpus, &mut cases, Some((layer, &mut bandwidth)), &progress)?;
+            run_rounds(plan.rounds, &cpus, &mut cases, Some((layer, &mut bandwidth)), NO_REST, &progress)?;
         }
         record.measurements.extend(cases.iter().flat_map(|(_, case)| case.measurement()));
     }
     progress.set_message("selection");
     let mut selections = selection_cases(plan)?;
-    run_rounds(plan.rounds, &cpus, &mut selections, None, &progress)?;
+    run_rounds(plan.rounds, &cpus, &mut selections, None, NO_REST, &progress)?;
     record.measurements.extend(selections.iter().flat_map(|(_, case)| case.measurement()));
     progress.finish_and_clear();
     if record.measurements.is_empty() {
@@ -117,13 +122,13 @@ pub fn measure(plan: &Plan, machine: Machine, provenance: Provenance) -> Result<
 }
 
 /// All formats at once where memory allows, else one after the other.
-fn formats_that_fit_together(plan: &Plan) -> Result<Vec<&[Format]>> {
-    let wanted = plan.formats.iter().map(|&format| Layer::bytes(format)).sum::<Result<usize>>()?;
+pub(crate) fn formats_that_fit_together(formats: &[Format]) -> Result<Vec<&[Format]>> {
+    let wanted = formats.iter().map(|&format| Layer::bytes(format)).sum::<Result<usize>>()?;
     let fits = wanted as u64 <= available_memory_bytes();
-    Ok(if fits { vec![&plan.formats] } else { plan.formats.chunks(1).collect() })
+    Ok(if fits { vec![formats] } else { formats.chunks(1).collect() })
 }
 
-fn list(formats: &[Format]) -> String {
+pub(crate) fn list(formats: &[Format]) -> String {
     formats.iter().map(Format::to_string).collect::<Vec<_>>().join(", ")
 }
 
@@ -136,12 +141,12 @@ pub fn bandwidth(cpus: &[Cpu], rounds: usize) -> Result<Vec<Bandwidth>> {
     let mut samples = vec![Vec::new(); cpus.len()];
     let progress = progress_bar(rounds as u64);
     progress.set_message("read bandwidth");
-    run_rounds(rounds, cpus, &mut [], Some((&layer, &mut samples)), &progress)?;
+    run_rounds(rounds, cpus, &mut [], Some((&layer, &mut samples)), NO_REST, &progress)?;
     progress.finish_and_clear();
     Ok(best_per_thread_count(cpus, &samples))
 }
 
-fn fitting_layer(format: Format) -> Result<Layer> {
+pub(crate) fn fitting_layer(format: Format) -> Result<Layer> {
     let (wanted, free) = (Layer::bytes(format)?, available_memory_bytes());
     // 0 means that the system does not say.
     if free > 0 && wanted as u64 > free {
@@ -155,7 +160,7 @@ fn fitting_layer(format: Format) -> Result<Layer> {
 }
 
 /// A case and which of the pools it runs on.
-type Placed<'a> = (usize, Case<'a>);
+pub(crate) type Placed<'a> = (usize, Case<'a>);
 
 fn layer_cases<'a>(plan: &Plan, cpus: &'a [Cpu], layers: &'a [Layer]) -> Result<Vec<Placed<'a>>> {
     let mut cases = Vec::new();
@@ -204,12 +209,14 @@ fn selection_cases<'a>(plan: &Plan) -> Result<Vec<Placed<'a>>> {
 }
 
 /// Runs every case once a round, after one round that does not count. With a layer, each pool's read bandwidth is
-/// measured at the start of each round and ratios are taken against it.
-fn run_rounds(
+/// measured at the start of each round and ratios are taken against it. Before each case all cores are left alone for
+/// the time of a `rest`: threads that are not ours poll for a while after their work is done.
+pub(crate) fn run_rounds(
     rounds: usize,
     cpus: &[Cpu],
     cases: &mut [Placed<'_>],
     mut roof: Option<(&Layer, &mut Vec<Vec<f64>>)>,
+    rest: Duration,
     progress: &ProgressBar,
 ) -> Result<()> {
     for round in 0..=rounds {
@@ -228,6 +235,7 @@ fn run_rounds(
         }
         for (pool, case) in &mut *cases {
             let run = &mut case.run;
+            sleep(rest);
             let (seconds, result) = cpus[*pool].install(|| time(run));
             result?;
             if counts {
@@ -250,7 +258,7 @@ fn time<R>(f: impl FnOnce() -> R) -> (f64, R) {
 }
 
 /// The bandwidth of each thread count; of two instruction sets the faster, being the better roof.
-fn best_per_thread_count(cpus: &[Cpu], samples: &[Vec<f64>]) -> Vec<Bandwidth> {
+pub(crate) fn best_per_thread_count(cpus: &[Cpu], samples: &[Vec<f64>]) -> Vec<Bandwidth> {
     let mut best: Vec<Bandwidth> = Vec::new();
     for (cpu, samples) in cpus.iter().zip(samples) {
         let Some(bytes_per_s) = timing::median(samples) else { continue };

@@ -12,7 +12,12 @@ use kernels_cpu::{
 use predictor::LowRank;
 use threshold::{Policy, PolicySpec, ScoreStream};
 
-use crate::{Result, audited::AuditedPolicy, timing};
+use crate::{
+    Result,
+    audited::AuditedPolicy,
+    peers::{DenseFfn, Layout, Peer},
+    timing,
+};
 
 /// The shape that is timed.
 pub const SHAPE: ModelShape = ModelShape::LLAMA_2_70B;
@@ -204,6 +209,22 @@ impl Layer {
             cpu.gate_up(&gate, &up, Activation::Relu, &self.x, active, &mut h)?;
             Ok(cpu.down(&down, &h, active, &mut y)?)
         }))
+    }
+
+    /// The dense FFN of somebody else over the same bytes, in the layout that suits it.
+    ///
+    /// # Errors
+    /// The peer does not read this format.
+    pub fn peer_ffn<'a>(&'a self, cpu: &'a Cpu, peer: &dyn Peer) -> Result<Case<'a>> {
+        let (layout, wide, tall) = (peer.layout(), (HIDDEN, NEURONS), (NEURONS, HIDDEN));
+        let (gate_shape, down_shape) = if layout == Layout::RowPerOutput { (tall, wide) } else { (wide, tall) };
+        let part = |(rows, cols), turn| self.part(rows, cols, turn);
+        let ffn = [part(gate_shape, 0)?, part(gate_shape, 1)?, part(down_shape, 2)?];
+        let mut run = peer.ffn(DenseFfn::new(layout, ffn)?, cpu.threads())?;
+        let mut y = vec![0.0; HIDDEN];
+        let kernel = format!("{}/{}", peer.name(), self.format);
+        let subject = Subject { kernel, isa: peer.name().to_owned(), ..self.subject(cpu, Operator::Ffn, NEURONS, 1.0) };
+        Ok(Case::new(subject, move || run(&self.x, &mut y)))
     }
 
     /// A dense projection with `rows` outputs, as attention and the LM head have.

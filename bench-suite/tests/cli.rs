@@ -227,6 +227,17 @@ fn measure_writes_a_record_that_compose_reads() {
 }
 
 #[test]
+fn peers_says_how_to_get_them_where_there_are_none() {
+    if bench_suite::peers::all().is_empty() {
+        refused(&["peers"], &["ci/peers", "--features peers"]);
+    } else {
+        refused(&["peers", "--threads", "4096"], &["4096", "cores"]);
+        refused(&["peers", "--out", "Cargo.toml/below"], &["--out"]);
+    }
+    refused(&["peers", "--format", "q5_1"], &["q5_1", "q4_0"]);
+}
+
+#[test]
 fn bad_use_is_told_in_one_line() {
     refused(&[], &["--help"]);
     refused(&["roof", "--threads", "4096"], &["4096", "cores"]);

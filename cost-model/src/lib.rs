@@ -14,6 +14,7 @@
 //! | accuracy, or that it is unknown | [`quality`] |
 //! | dollars | [`money`] |
 //! | PER in three forms | [`per`], [`anchors`], [`per_table`] |
+//! | ours against the dense kernels of others | [`peers`] |
 //! | assumptions of a run | [`scenario`] |
 //! | rows for CSV and JSON | [`table`] |
 //! | the report, as data and as one HTML page | [`report`], [`correlation`], [`page`] |
@@ -77,6 +78,7 @@ mod number;
 pub mod operator;
 pub mod origin;
 pub mod page;
+pub mod peers;
 pub mod per;
 pub mod per_table;
 pub mod quality;

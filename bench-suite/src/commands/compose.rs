@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use clap::Args;
 use cost_model::record::Record;
 
-use super::report::{Outcomes, check_policies, out_folder, publish, read_scenario};
+use super::report::{FILES, Outcomes, check_policies, out_folder, publish, read_scenario};
 use crate::Result;
 
 /// Arguments of `thresher compose`.
@@ -32,7 +32,7 @@ pub fn run(arguments: &ComposeArguments) -> Result<()> {
     let records = Record::merge(records)?;
     let scenario = read_scenario(arguments.scenario.as_ref())?;
     let specs = check_policies(&scenario)?;
-    let out = out_folder(&arguments.out)?;
+    let out = out_folder(&arguments.out, &FILES)?;
     let outcomes = Outcomes::of(&scenario, &specs)?;
     publish(&records, &scenario, &outcomes, &out)
 }

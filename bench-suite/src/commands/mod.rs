@@ -3,6 +3,7 @@
 pub mod compose;
 pub mod doctor;
 pub mod measure;
+pub mod peers;
 pub mod per;
 pub mod report;
 pub mod roof;

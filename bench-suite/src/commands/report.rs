@@ -52,6 +52,8 @@ const JSON: &str = "report.json";
 const TABLE: &str = "configurations.csv";
 /// The record that the report was composed from, for `thresher compose`; written where one machine was measured.
 const RECORD: &str = "record.json";
+/// All of them.
+pub(super) const FILES: [&str; 4] = [PAGE, JSON, TABLE, RECORD];
 
 /// Runs the command.
 ///
@@ -60,7 +62,7 @@ const RECORD: &str = "record.json";
 pub fn run(arguments: &ReportArguments) -> Result<()> {
     let scenario = read_scenario(arguments.scenario.as_ref())?;
     let specs = check_policies(&scenario)?;
-    let out = out_folder(&arguments.out)?;
+    let out = out_folder(&arguments.out, &FILES)?;
     let machine = this_machine();
     let rounds = if arguments.full { FULL_ROUNDS } else { QUICK_ROUNDS };
     let mut plan = Plan::standard(&machine, rounds)?;
@@ -135,11 +137,18 @@ pub struct OutFolder {
     made: bool,
 }
 
-/// Makes sure, before minutes of work, that the folder exists and takes the report's files.
+impl OutFolder {
+    /// Where it is.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+}
+
+/// Makes sure, before minutes of work, that the folder exists and takes files of these names.
 ///
 /// # Errors
 /// It does not.
-pub fn out_folder(path: &Path) -> Result<OutFolder> {
+pub fn out_folder(path: &Path, names: &[&str]) -> Result<OutFolder> {
     let refused = |e: std::io::Error| {
         Failure::input(format!("{}: {}; choose another folder with --out", path.display(), e.kind()))
     };
@@ -147,7 +156,7 @@ pub fn out_folder(path: &Path) -> Result<OutFolder> {
     fs::create_dir_all(path).map_err(refused)?;
     let folder = OutFolder { path: path.to_owned(), made };
     tempfile::NamedTempFile::new_in(path).map_err(refused)?;
-    for name in [PAGE, JSON, TABLE, RECORD] {
+    for name in names {
         if path.join(name).is_dir() {
             return Err(Failure::input(format!(
                 "{}: is a folder; choose another folder with --out",
@@ -172,7 +181,6 @@ impl Drop for OutFolder {
 /// # Errors
 /// Nothing can be composed; the folder cannot be written.
 pub fn publish(records: &[Record], scenario: &Scenario, outcomes: &Outcomes, out: &OutFolder) -> Result<()> {
-    let out = &out.path;
     let report = Report::build(records, scenario, &outcomes.all, Timestamp::now(), outcomes.notes.clone())?;
     let mut csv = Vec::new();
     let rows = report.configurations();
@@ -183,11 +191,12 @@ pub fn publish(records: &[Record], scenario: &Scenario, outcomes: &Outcomes, out
     }
     write_together(out, &files)?;
     print(&summary::of(&report))?;
-    print(&format!("{}\n", out.join(PAGE).display()))
+    print(&format!("{}\n", out.path.join(PAGE).display()))
 }
 
 /// Writes every file beside its place, then moves them there: a full disk leaves the old report as it was.
-fn write_together(folder: &Path, files: &[(&str, Vec<u8>)]) -> Result<()> {
+pub(super) fn write_together(folder: &OutFolder, files: &[(&str, Vec<u8>)]) -> Result<()> {
+    let folder = &folder.path;
     let refused = |e: std::io::Error| {
         Failure::input(format!("{}: {e}; free space or choose another folder with --out", folder.display()))
     };

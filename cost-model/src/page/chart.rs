@@ -17,6 +17,8 @@ pub(super) const HALF: f64 = 508.0;
 
 /// Average width of a digit at the size of tick labels.
 const DIGIT: f64 = 6.6;
+/// Distance of one name from the next.
+const LINE_HEIGHT: f64 = 14.0;
 const TOP: f64 = 30.0;
 const BOTTOM: f64 = 44.0;
 const RIGHT: f64 = 20.0;
@@ -252,6 +254,28 @@ impl Plot {
                 line class={ "rule " (class) } x1=(at(self.left)) x2=(at(right)) y1=(at(py)) y2=(at(py)) {}
                 text.name x=(at(right)) y=(at(py - 6.0)) text-anchor="end" { (name) }
             }
+        }
+    }
+
+    /// Horizontal lines across the drawing, the lowest first, each with a class and a name at its left end: that of the
+    /// lowest below it, the others above theirs and out of each other's way.
+    pub(super) fn rules(&self, rules: &[(f64, &str, String)]) -> Markup {
+        let right = self.width - RIGHT;
+        let heights = rules.iter().map(|(y, ..)| self.place((self.x.low, *y)).map(|(_, py)| py));
+        let placed: Vec<_> = heights.zip(rules).filter_map(|(py, rule)| Some((py?, rule))).collect();
+        let mut last = f64::INFINITY;
+        let names = placed.iter().enumerate().map(|(index, (py, (_, _, name)))| {
+            if index == 0 {
+                return (py + LINE_HEIGHT, name);
+            }
+            last = (py - 6.0).min(last - LINE_HEIGHT);
+            (last, name)
+        });
+        html! {
+            @for (py, (_, class, _)) in &placed {
+                line class={ "rule " (class) } x1=(at(self.left)) x2=(at(right)) y1=(at(*py)) y2=(at(*py)) {}
+            }
+            @for (py, name) in names { text.name x=(at(self.left + 6.0)) y=(at(py)) { (name) } }
         }
     }
 

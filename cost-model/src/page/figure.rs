@@ -11,6 +11,11 @@ use crate::report::Report;
 pub(super) struct Sources(Vec<String>);
 
 impl Sources {
+    /// Of a page on which everything was measured.
+    pub(super) fn none() -> Self {
+        Self(Vec::new())
+    }
+
     pub(super) fn of(report: &Report) -> Self {
         let mut sources = Self(Vec::new());
         for known in &report.dense_accuracy {

@@ -6,6 +6,7 @@
 mod chart;
 mod figure;
 mod kind;
+mod peers;
 mod plots;
 mod sections;
 mod tables;
@@ -13,6 +14,8 @@ mod tables;
 use maud::{DOCTYPE, Markup, PreEscaped, html};
 
 use crate::report::Report;
+
+pub use peers::{peers_html, peers_svg};
 
 use figure::Sources;
 use plots::Panel;
@@ -27,6 +30,27 @@ pub fn html(report: &Report) -> String {
     let sources = Sources::of(report);
     let models = kind::distinct(report.rows.iter().map(|r| r.configuration.model.as_str()));
     let panels = Panel::shown(report);
+    let title = format!("Thresher: {}", models.join(", "));
+    document(
+        &title,
+        &html! {
+            (sections::first_screen(report, &sources))
+            (figures(report, &models, &panels))
+            (section("Every configuration", ALL, &tables::configurations(report, &sources)))
+            (section("What accuracy sparse must keep", EVEN, &tables::break_even(report, &sources)))
+            (section("How PER ranks against dollars", CORRELATION, &tables::correlations(report, &sources)))
+            (section("Self check", CHECK, &tables::self_check(report)))
+            (section("The machine, and how it was measured", "", &sections::machines(report)))
+            (section("What was assumed", "", &sections::assumptions(report, &sources)))
+            (section("How to reproduce this", "", &sections::reproduce(report)))
+            (section("What is not known", "", &sections::unknowns(report)))
+            @if !sources.is_empty() { (section("Sources", "", &sources.list())) }
+        },
+    )
+}
+
+/// A page around its content.
+fn document(title: &str, main: &Markup) -> String {
     html! {
         (DOCTYPE)
         html lang="en" {
@@ -34,23 +58,11 @@ pub fn html(report: &Report) -> String {
                 meta charset="utf-8";
                 meta name="viewport" content="width=device-width, initial-scale=1";
                 meta name="color-scheme" content="light dark";
-                title { "Thresher: " (models.join(", ")) }
+                title { (title) }
                 style { (PreEscaped(STYLE)) }
             }
             body {
-                main {
-                    (sections::first_screen(report, &sources))
-                    (figures(report, &models, &panels))
-                    (section("Every configuration", ALL, &tables::configurations(report, &sources)))
-                    (section("What accuracy sparse must keep", EVEN, &tables::break_even(report, &sources)))
-                    (section("How PER ranks against dollars", CORRELATION, &tables::correlations(report, &sources)))
-                    (section("Self check", CHECK, &tables::self_check(report)))
-                    (section("The machine, and how it was measured", "", &sections::machines(report)))
-                    (section("What was assumed", "", &sections::assumptions(report, &sources)))
-                    (section("How to reproduce this", "", &sections::reproduce(report)))
-                    (section("What is not known", "", &sections::unknowns(report)))
-                    @if !sources.is_empty() { (section("Sources", "", &sources.list())) }
-                }
+                main { (main) }
                 script { (PreEscaped(SORT)) }
             }
         }

@@ -88,7 +88,7 @@ pub(super) fn machines(report: &Report) -> Markup {
     html! { @for measured in &report.machines { (machine(measured)) } }
 }
 
-fn machine(measured: &MeasuredMachine) -> Markup {
+pub(super) fn machine(measured: &MeasuredMachine) -> Markup {
     let (m, p) = (&measured.machine, &measured.provenance);
     let size = |bytes: u64| match bytes {
         0 => "unknown".to_owned(),

@@ -1,8 +1,9 @@
-//! The six plots of a report.
+//! The six plots of a report, and that of the comparison with peers.
 
 mod density_by_layer;
 mod kernels;
 mod milliseconds;
+mod peers;
 mod per_against_cost;
 mod sensitivity;
 mod time_by_density;
@@ -10,6 +11,7 @@ mod time_by_density;
 pub(super) use density_by_layer::density_by_layer;
 pub(super) use kernels::kernels;
 pub(super) use milliseconds::milliseconds;
+pub(super) use peers::{PEERS_HEIGHT, peers, peers_drawing};
 pub(super) use per_against_cost::per_against_cost;
 pub(super) use sensitivity::sensitivity;
 pub(super) use time_by_density::time_by_density;
