@@ -13,7 +13,8 @@ use kernels_cpu::{Cpu, Format, Isa};
 use crate::{
     Result,
     measure::{
-        DENSITIES, best_per_thread_count, fitting_layer, formats_that_fit_together, list, progress_bar, run_rounds,
+        DENSITIES, Roof, best_per_thread_count, fitting_layer, formats_that_fit_together, list, progress_bar,
+        run_rounds,
     },
     peers::{self, Peer},
     timing,
@@ -47,6 +48,7 @@ pub fn compare(plan: &Plan, peers: &[Box<dyn Peer>], machine: Machine, provenanc
             peers::check(peer.as_ref(), format, cpu)?;
         }
     }
+    let mut roof = Roof::new()?;
     let mut bandwidth = vec![Vec::new()];
     let mut contests = Vec::new();
     let together = formats_that_fit_together(&plan.formats)?;
@@ -62,8 +64,7 @@ pub fn compare(plan: &Plan, peers: &[Box<dyn Peer>], machine: Machine, provenanc
             cases.extend(ours.into_iter().chain(theirs).map(|case| Ok((0, case?))).collect::<Result<Vec<_>>>()?);
         }
         progress.set_message(format!("{} FFNs in {}", cases.len(), list(formats)));
-        let roof = layers.first().map(|layer| (layer, &mut bandwidth));
-        run_rounds(plan.rounds, &cpus, &mut cases, roof, REST, &progress)?;
+        run_rounds(plan.rounds, &cpus, &mut cases, Some((&mut roof, &mut bandwidth)), REST, &progress)?;
         let cases: Vec<Case<'_>> = cases.into_iter().map(|(_, case)| case).collect();
         contests.extend(formats.iter().map(|&format| contest(format, cpu, &cases)));
     }

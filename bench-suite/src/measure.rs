@@ -12,7 +12,7 @@ use cost_model::{
     record::{Bandwidth, Provenance, Record},
 };
 use indicatif::{ProgressBar, ProgressStyle};
-use kernels_cpu::{Cpu, Format, Isa};
+use kernels_cpu::{Cpu, Format, Isa, synthetic::OwnedMatrix};
 use threshold::PolicySpec;
 
 use crate::{
@@ -50,8 +50,6 @@ pub struct Plan {
 pub const DENSITIES: [f64; 5] = [1.0, 0.5, 0.25, 0.1, 0.05];
 /// Ranks of the field's predictors: Deja Vu's 1000 to a power of two and half of it, PowerInfer's mean for 70B.
 pub const RANKS: [usize; 3] = [512, 1024, 1919];
-/// Read in each round to see how fast memory is just then: many times any cache.
-const BANDWIDTH_BYTES: usize = 512 << 20;
 const BYTES_PER_GB: f64 = 1e9;
 const NO_REST: Duration = Duration::ZERO;
 
@@ -95,6 +93,7 @@ impl Plan {
 pub fn measure(plan: &Plan, machine: Machine, provenance: Provenance) -> Result<Record> {
     let cpus = plan.cpus()?;
     let mut record = Record::new(machine, provenance);
+    let mut roof = Roof::new()?;
     let mut bandwidth = vec![Vec::new(); cpus.len()];
     let together = formats_that_fit_together(&plan.formats)?;
     let progress = progress_bar(((together.len() + 1) * plan.rounds) as u64);
@@ -103,9 +102,7 @@ pub fn measure(plan: &Plan, machine: Machine, provenance: Provenance) -> Result<
         let layers = formats.iter().map(|&format| fitting_layer(format)).collect::<Result<Vec<_>>>()?;
         let mut cases = layer_cases(plan, &cpus, &layers)?;
         progress.set_message(format!("{} operators in {}", cases.len(), list(formats)));
-        if let (Some(layer), false) = (layers.first(), cases.is_empty()) {
-            run_rounds(plan.rounds, &cpus, &mut cases, Some((layer, &mut bandwidth)), NO_REST, &progress)?;
-        }
+        run_rounds(plan.rounds, &cpus, &mut cases, Some((&mut roof, &mut bandwidth)), NO_REST, &progress)?;
         record.measurements.extend(cases.iter().flat_map(|(_, case)| case.measurement()));
     }
     progress.set_message("selection");
@@ -137,11 +134,16 @@ pub(crate) fn list(formats: &[Format]) -> String {
 /// # Errors
 /// Not enough memory.
 pub fn bandwidth(cpus: &[Cpu], rounds: usize) -> Result<Vec<Bandwidth>> {
-    let layer = fitting_layer(Format::F16)?;
+    let mut roof = Roof::new()?;
     let mut samples = vec![Vec::new(); cpus.len()];
     let progress = progress_bar(rounds as u64);
     progress.set_message("read bandwidth");
-    run_rounds(rounds, cpus, &mut [], Some((&layer, &mut samples)), NO_REST, &progress)?;
+    for _ in 0..rounds {
+        for (cpu, samples) in cpus.iter().zip(&mut samples) {
+            samples.push(cpu.install(|| roof.bytes_per_s(cpu))?);
+        }
+        progress.inc(1);
+    }
     progress.finish_and_clear();
     Ok(best_per_thread_count(cpus, &samples))
 }
@@ -208,40 +210,36 @@ fn selection_cases<'a>(plan: &Plan) -> Result<Vec<Placed<'a>>> {
     Ok(cases)
 }
 
-/// Runs every case once a round, after one round that does not count. With a layer, each pool's read bandwidth is
-/// measured at the start of each round and ratios are taken against it. Before each case all cores are left alone for
-/// the time of a `rest`: threads that are not ours poll for a while after their work is done.
+/// Runs every case once a round, after one round that does not count, each after a `rest`. With a roof, the case's pool
+/// reads memory just before and just after the case, and the ratio is taken against the mean of the two: shared
+/// machines change speed within tens of milliseconds.
 pub(crate) fn run_rounds(
     rounds: usize,
     cpus: &[Cpu],
     cases: &mut [Placed<'_>],
-    mut roof: Option<(&Layer, &mut Vec<Vec<f64>>)>,
+    mut roof: Option<(&mut Roof, &mut Vec<Vec<f64>>)>,
     rest: Duration,
     progress: &ProgressBar,
 ) -> Result<()> {
     for round in 0..=rounds {
         let counts = round > 0;
-        let mut bytes_per_s = vec![None; cpus.len()];
-        if let Some((layer, bandwidth)) = &mut roof {
-            let bytes = layer.all_bytes()?;
-            let bytes = &bytes[..bytes.len().min(BANDWIDTH_BYTES)];
-            for (pool, cpu) in cpus.iter().enumerate() {
-                let seconds = cpu.install(|| time(|| black_box(cpu.read_all(bytes)))).0;
-                bytes_per_s[pool] = Some(bytes.len() as f64 / seconds);
-                if counts {
-                    bandwidth[pool].extend(bytes_per_s[pool]);
-                }
-            }
-        }
         for (pool, case) in &mut *cases {
+            let cpu = &cpus[*pool];
             let run = &mut case.run;
             sleep(rest);
-            let (seconds, result) = cpus[*pool].install(|| time(run));
+            let (seconds, result, bytes_per_s) = cpu.install(|| {
+                let before = roof.as_mut().map(|(roof, _)| roof.bytes_per_s(cpu)).transpose()?;
+                let (seconds, result) = time(run);
+                let after = roof.as_mut().map(|(roof, _)| roof.bytes_per_s(cpu)).transpose()?;
+                Ok::<_, Failure>((seconds, result, before.zip(after)))
+            })?;
             result?;
             if counts {
                 case.seconds.push(seconds);
-                let ratio = bytes_per_s[*pool].map(|roof| seconds * roof / case.subject.bytes as f64);
-                case.ratios.extend(ratio);
+                if let (Some((before, after)), Some((_, bandwidth))) = (bytes_per_s, &mut roof) {
+                    case.ratios.push(seconds * (before + after) / 2.0 / case.subject.bytes as f64);
+                    bandwidth[*pool].extend([before, after]);
+                }
             }
         }
         if counts {
@@ -249,6 +247,31 @@ pub(crate) fn run_rounds(
         }
     }
     Ok(())
+}
+
+/// Memory of its own that is read to see how fast memory is just then: what the caches keep of it is no weight.
+pub(crate) struct Roof {
+    memory: OwnedMatrix,
+    turn: usize,
+}
+
+impl Roof {
+    /// Read at a time: twice the caches of a large desktop, milliseconds.
+    const WINDOW_BYTES: usize = 64 << 20;
+    const WINDOWS: usize = 8;
+
+    pub(crate) fn new() -> Result<Self> {
+        let rows = Self::WINDOW_BYTES / (4 * SHAPE.hidden);
+        Ok(Self { memory: OwnedMatrix::random(Format::F32, Self::WINDOWS * rows, SHAPE.hidden, 7)?, turn: 0 })
+    }
+
+    fn bytes_per_s(&mut self, cpu: &Cpu) -> Result<f64> {
+        self.turn = (self.turn + 1) % Self::WINDOWS;
+        let window = &self.memory.view()?.bytes()[self.turn * Self::WINDOW_BYTES..][..Self::WINDOW_BYTES];
+        let (seconds, sum) = time(|| cpu.read_all(window));
+        black_box(sum);
+        Ok(Self::WINDOW_BYTES as f64 / seconds)
+    }
 }
 
 fn time<R>(f: impl FnOnce() -> R) -> (f64, R) {

@@ -1,26 +1,32 @@
 //! The operators: arguments checked once, work shared between threads, kernels called.
 
 use std::{
-    sync::atomic::{AtomicU64, Ordering},
+    sync::{
+        Mutex, PoisonError,
+        atomic::{AtomicU64, Ordering},
+    },
     thread::available_parallelism,
 };
-
-use rayon::{ThreadPool, ThreadPoolBuilder, prelude::*};
 
 use crate::{
     Activation, Error, Isa, Matrix, Operator,
     active::check_active,
+    ffn::Scratch,
+    input::Input,
     registry::{Kernel, kernel},
     scalar,
+    team::Team,
 };
 
-/// A processor's worth of operators: an instruction set and a pool of threads.
+/// A processor's worth of operators: an instruction set and a team of threads.
 ///
 /// Results are the same, bit for bit, for any number of threads: no sum is ever split between two of them.
 #[derive(Debug)]
 pub struct Cpu {
     isa: Isa,
-    pool: ThreadPool,
+    team: Team,
+    /// Memory of FFNs that ran, for those to come.
+    scratch: Mutex<Vec<Scratch>>,
 }
 
 /// Tasks per thread when rows are dealt out: enough that a slow core does not hold the others up, few enough that
@@ -28,7 +34,7 @@ pub struct Cpu {
 const TASKS_PER_THREAD: usize = 8;
 /// Rows of a task are a multiple of this: whole groups of every row kernel.
 const MIN_ROWS: usize = 8;
-/// Columns of y that one task owns are a multiple of this: whole blocks, whole cache lines.
+/// Columns of y that one thread owns are a multiple of this.
 const COLUMN_STEP: usize = 64;
 
 impl Cpu {
@@ -46,13 +52,7 @@ impl Cpu {
     /// # Errors
     /// This processor lacks `isa`; threads cannot be started.
     pub fn with(isa: Isa, threads: usize) -> Result<Self, Error> {
-        let isa = isa.require()?;
-        let pool = ThreadPoolBuilder::new()
-            .num_threads(threads.max(1))
-            .thread_name(|i| format!("thresher-{i}"))
-            .build()
-            .map_err(|e| Error::System { what: "starting threads", reason: e.to_string() })?;
-        Ok(Self { isa, pool })
+        Ok(Self { isa: isa.require()?, team: Team::new(threads.max(1))?, scratch: Mutex::default() })
     }
 
     /// The instruction set that runs.
@@ -60,9 +60,14 @@ impl Cpu {
         self.isa
     }
 
-    /// Threads of the pool.
+    /// Threads of the team.
     pub fn threads(&self) -> usize {
-        self.pool.current_num_threads()
+        self.team.threads()
+    }
+
+    /// The kernel that runs on weights like `w`.
+    pub fn kernel(&self, w: &Matrix<'_>) -> &'static Kernel {
+        kernel(self.isa, w.format())
     }
 
     /// The name of the kernel that runs `operator` on weights like `w`, such as `down/avx2/q8_0`.
@@ -70,22 +75,22 @@ impl Cpu {
         self.kernel(w).name(operator)
     }
 
-    fn kernel(&self, w: &Matrix<'_>) -> &'static Kernel {
-        kernel(self.isa, w.format())
-    }
-
-    /// Runs `f` on the pool. Operators called inside start without the hand-over from a foreign thread, so a decode
-    /// loop belongs in here.
+    /// Runs `f` on the team, whose threads stay awake until it returns: operators called inside start within
+    /// microseconds. A decode loop belongs in here.
     pub fn install<R: Send>(&self, f: impl FnOnce() -> R + Send) -> R {
-        self.pool.install(f)
+        self.team.install(f)
     }
 
     /// Row-sparse GEMV: `out[j] = W[active[j]] . x`.
     ///
     /// `x` has one element per column, `out` one per active row; `active` is strictly ascending. Reads only the rows
-    /// named. As long as nothing overflows, a sum is at most `gamma(cols + 3) * sum |w||x|` away from the exact one,
-    /// where `gamma(k) = k u / (1 - k u)` and `u = 2^-24` (Higham, Accuracy and Stability of Numerical Algorithms,
-    /// lemma 3.1).
+    /// named.
+    ///
+    /// As long as nothing overflows, a sum is at most
+    /// `gamma(cols + 3) * sum |w||x| + sum |w| (e |x| + b max|x|)` away from the exact one, where
+    /// `gamma(k) = k u / (1 - k u)`, `u = 2^-24` (Higham, Accuracy and Stability of Numerical Algorithms, lemma 3.1),
+    /// the maximum is that of the block of 32 columns, and `e` and `b` are the kernel's
+    /// [input rounding](Kernel::input_rounding): zero for most, `b = 2^-15` where quantised weights meet integers.
     ///
     /// # Errors
     /// Slices of another length; indices out of range or not ascending.
@@ -93,11 +98,11 @@ impl Cpu {
         check_length("x", x, w.cols())?;
         check_length("out", out, active.len())?;
         check_active(active, w.rows())?;
-        let kernel = self.kernel(w);
+        let (kernel, input) = self.prepared(w, x);
         let rows = self.rows_per_task(active.len());
-        self.run(active.chunks(rows).zip(out.chunks_mut(rows)), |(active, out)| {
-            // SAFETY: lengths and indices were checked above, the instruction set in `with`.
-            unsafe { (kernel.gemv)(w, active, x, out) };
+        self.each(active.chunks(rows).zip(out.chunks_mut(rows)), |(active, out)| {
+            // SAFETY: lengths and indices were checked above, the instruction set in `with`; `prepared` made the input.
+            unsafe { (kernel.gemv)(w, active, &input, out) };
         });
         Ok(())
     }
@@ -121,11 +126,11 @@ impl Cpu {
         check_length("x", x, gate.cols())?;
         check_length("h", h, active.len())?;
         check_active(active, gate.rows())?;
-        let kernel = self.kernel(gate);
+        let (kernel, input) = self.prepared(gate, x);
         let rows = self.rows_per_task(active.len());
-        self.run(active.chunks(rows).zip(h.chunks_mut(rows)), |(active, h)| {
-            // SAFETY: lengths and indices were checked above, the instruction set in `with`.
-            unsafe { (kernel.gate_up)([gate, up], activation, active, x, h) };
+        self.each(active.chunks(rows).zip(h.chunks_mut(rows)), |(active, h)| {
+            // SAFETY: as in `gemv`.
+            unsafe { (kernel.gate_up)([gate, up], activation, active, &input, h) };
         });
         Ok(())
     }
@@ -145,8 +150,8 @@ impl Cpu {
         check_length("y", y, w.cols())?;
         check_active(active, w.rows())?;
         let kernel = self.kernel(w);
-        let width = y.len().div_ceil(self.threads()).next_multiple_of(COLUMN_STEP).max(COLUMN_STEP);
-        self.run(y.chunks_mut(width).enumerate(), |(task, y)| {
+        let width = self.column_width(w.cols());
+        self.each(y.chunks_mut(width).enumerate(), |(task, y)| {
             let columns = task * width..task * width + y.len();
             // SAFETY: lengths and indices were checked above, the instruction set in `with`; the range is within the
             // row and starts and ends on whole blocks because `width` and the row do.
@@ -155,13 +160,28 @@ impl Cpu {
         Ok(())
     }
 
+    /// Columns of y that one thread owns: whole blocks, whole cache lines.
+    pub(crate) fn column_width(&self, cols: usize) -> usize {
+        cols.div_ceil(self.threads()).next_multiple_of(COLUMN_STEP).max(COLUMN_STEP)
+    }
+
+    /// The kernel for `w` with the input in its form. An input that this form cannot hold (infinities, NaN, magnitudes
+    /// under 1e-30) goes to the scalar kernel, which takes it as it is.
+    pub(crate) fn prepared<'a>(&self, w: &Matrix<'_>, x: &'a [f32]) -> (&'static Kernel, Input<'a>) {
+        let best = self.kernel(w);
+        match Input::new(x, best.form) {
+            Some(input) => (best, input),
+            None => (kernel(Isa::Scalar, w.format()), Input::plain(x)),
+        }
+    }
+
     /// Reads every byte once with all threads and returns a checksum (the exclusive-or of all 64-bit words of each
     /// task's share). Timed over a buffer far larger than the caches this is the machine's read bandwidth, the
     /// roof that every kernel is held against.
     pub fn read_all(&self, bytes: &[u8]) -> u64 {
         let share = bytes.len().div_ceil(self.threads() * TASKS_PER_THREAD).next_multiple_of(4096).max(4096);
         let sum = AtomicU64::new(0);
-        self.run(bytes.chunks(share), |share| {
+        self.each(bytes.chunks(share), |share| {
             sum.fetch_xor(self.checksum(share), Ordering::Relaxed);
         });
         sum.into_inner()
@@ -171,7 +191,7 @@ impl Cpu {
         match self.isa {
             // SAFETY: `with` made sure of the instruction set.
             #[cfg(target_arch = "x86_64")]
-            Isa::Avx512 => unsafe { crate::avx512::stream::checksum(bytes) },
+            Isa::Avx512 | Isa::Avx512Vnni => unsafe { crate::avx512::stream::checksum(bytes) },
             // SAFETY: as above.
             #[cfg(target_arch = "x86_64")]
             Isa::Avx2 => unsafe { crate::avx2::stream::checksum(bytes) },
@@ -179,20 +199,24 @@ impl Cpu {
         }
     }
 
-    /// Runs `task` on each of `parts`, shared between the threads; on the caller's thread where there is only one.
-    fn run<T: Send>(&self, parts: impl Iterator<Item = T>, task: impl Fn(T) + Sync + Send) {
-        if self.threads() == 1 {
-            return parts.for_each(task);
-        }
-        let parts: Vec<T> = parts.collect();
-        self.install(|| parts.into_par_iter().for_each(task));
+    /// Runs `task` on each of `parts`, shared between the threads.
+    pub(crate) fn each<T: Send>(&self, parts: impl Iterator<Item = T>, task: impl Fn(T) + Sync + Send) {
+        self.team.each(parts, task);
     }
 
-    fn rows_per_task(&self, active: usize) -> usize {
+    pub(crate) fn take_scratch(&self) -> Scratch {
+        self.scratch.lock().unwrap_or_else(PoisonError::into_inner).pop().unwrap_or_default()
+    }
+
+    pub(crate) fn keep_scratch(&self, scratch: Scratch) {
+        self.scratch.lock().unwrap_or_else(PoisonError::into_inner).push(scratch);
+    }
+
+    pub(crate) fn rows_per_task(&self, active: usize) -> usize {
         active.div_ceil(self.threads() * TASKS_PER_THREAD).next_multiple_of(MIN_ROWS).max(MIN_ROWS)
     }
 }
 
-fn check_length(operand: &'static str, slice: &[f32], wanted: usize) -> Result<(), Error> {
+pub(crate) fn check_length(operand: &'static str, slice: &[f32], wanted: usize) -> Result<(), Error> {
     if slice.len() == wanted { Ok(()) } else { Err(Error::Length { operand, given: slice.len(), wanted }) }
 }

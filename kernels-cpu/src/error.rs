@@ -3,7 +3,7 @@
 use crate::{Format, Isa};
 
 /// An argument that an operator refuses. Each message says what was given, what was wanted and what to do.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[derive(Debug, Clone, PartialEq, thiserror::Error)]
 #[non_exhaustive]
 pub enum Error {
     /// A slice is longer or shorter than the shapes around it allow.
@@ -52,6 +52,14 @@ pub enum Error {
         /// The next multiple of the block.
         padded: usize,
     },
+    /// Rows of a strided matrix would overlap.
+    #[error("a stride of {given} bytes is shorter than a row of {row_bytes}: rows would overlap")]
+    Stride {
+        /// Stride given.
+        given: usize,
+        /// Bytes of a row.
+        row_bytes: usize,
+    },
     /// Two matrices that one operator reads side by side differ in shape or format.
     #[error("`{operand}` is {given}, wanted {wanted} like its partner: use matrices of one layer and one format")]
     Mismatch {
@@ -61,6 +69,20 @@ pub enum Error {
         given: String,
         /// The partner's.
         wanted: String,
+    },
+    /// More tokens than one call takes.
+    #[error("{given} tokens in a batch, wanted at most {most}: split the batch")]
+    Batch {
+        /// Tokens given.
+        given: usize,
+        /// The most that are taken.
+        most: usize,
+    },
+    /// A magnitude that nothing can be below.
+    #[error("the gate's threshold is {threshold}, wanted a magnitude: use zero or more")]
+    Threshold {
+        /// What was given.
+        threshold: f32,
     },
     /// An active index names a row that does not exist.
     #[error("active[{position}] = {index} is out of range for {rows} rows: indices run from 0 to rows - 1")]
@@ -83,7 +105,7 @@ pub enum Error {
         previous: u32,
     },
     /// `THRESHER_ISA` or a command line names no instruction set of this crate.
-    #[error("unknown instruction set `{given}`: use one of scalar, avx2, avx512")]
+    #[error("unknown instruction set `{given}`: use one of scalar, avx2, avx512, avx512vnni")]
     UnknownIsa {
         /// What was given.
         given: String,

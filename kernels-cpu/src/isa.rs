@@ -11,13 +11,15 @@ pub enum Isa {
     Scalar,
     /// AVX2 with FMA and F16C (Haswell 2013, Zen 2017).
     Avx2,
-    /// AVX-512 F, BW and VL (Skylake-SP 2017, Zen 4 2022).
+    /// AVX-512 F, BW and VL (Skylake-SP 2017).
     Avx512,
+    /// The same with VNNI (Cascade Lake 2019, Zen 4 2022), and BF16 where the processor has it.
+    Avx512Vnni,
 }
 
 impl Isa {
     /// Every instruction set, plainest first.
-    pub const ALL: [Self; 3] = [Self::Scalar, Self::Avx2, Self::Avx512];
+    pub const ALL: [Self; 4] = [Self::Scalar, Self::Avx2, Self::Avx512, Self::Avx512Vnni];
 
     /// Whether this processor runs it.
     pub fn is_available(self) -> bool {
@@ -34,6 +36,8 @@ impl Isa {
                     && is_x86_feature_detected!("avx512vl")
                     && Self::Avx2.is_available()
             }
+            #[cfg(target_arch = "x86_64")]
+            Self::Avx512Vnni => is_x86_feature_detected!("avx512vnni") && Self::Avx512.is_available(),
             #[cfg(not(target_arch = "x86_64"))]
             _ => false,
         }
@@ -70,6 +74,7 @@ impl fmt::Display for Isa {
             Self::Scalar => "scalar",
             Self::Avx2 => "avx2",
             Self::Avx512 => "avx512",
+            Self::Avx512Vnni => "avx512vnni",
         })
     }
 }

@@ -43,10 +43,14 @@ mod active;
 mod avx2;
 #[cfg(target_arch = "x86_64")]
 mod avx512;
+#[cfg(target_arch = "x86_64")]
+mod avx512vnni;
 mod buffer;
 mod cpu;
 mod error;
+mod ffn;
 mod format;
+mod input;
 mod isa;
 mod matrix;
 mod registry;
@@ -54,12 +58,14 @@ mod registry;
 mod rows;
 mod scalar;
 pub mod synthetic;
+mod team;
 
 pub use activation::Activation;
 pub use buffer::{WeightBuffer, huge_pages_setting};
 pub use cpu::Cpu;
 pub use error::Error;
+pub use ffn::{Ffn, FfnToken, Gating, MAX_BATCH};
 pub use format::Format;
 pub use isa::Isa;
 pub use matrix::Matrix;
-pub use registry::{KERNELS, Kernel, Operator};
+pub use registry::{InputRounding, KERNELS, Kernel, Operator};

@@ -2,17 +2,21 @@
 
 use std::ops::Range;
 
-use crate::{Activation, Format, Isa, Matrix, scalar};
+use crate::{
+    Activation, Format, Isa, Matrix,
+    input::{Form, Input, ROUNDING},
+    scalar,
+};
 #[cfg(target_arch = "x86_64")]
-use crate::{avx2, avx512};
+use crate::{avx2, avx512, avx512vnni};
 
 /// `out[j] = W[active[j]] . x`. Contract: the processor has the kernel's instruction set, `w` its format, `active`
-/// is in range, `x` has `w.cols()` elements, `out` as many as `active`.
-pub(crate) type Gemv = unsafe fn(w: &Matrix<'_>, active: &[u32], x: &[f32], out: &mut [f32]);
+/// is in range, the input has `w.cols()` elements in the kernel's form, `out` as many as `active`.
+pub(crate) type Gemv = unsafe fn(w: &Matrix<'_>, active: &[u32], input: &Input<'_>, out: &mut [f32]);
 
 /// `h[j] = act(gate[active[j]] . x) * (up[active[j]] . x)`. Contract as for [`Gemv`], for gate and up of one shape.
 pub(crate) type GateUp =
-    unsafe fn(gate_up: [&Matrix<'_>; 2], activation: Activation, active: &[u32], x: &[f32], h: &mut [f32]);
+    unsafe fn(gate_up: [&Matrix<'_>; 2], activation: Activation, active: &[u32], input: &Input<'_>, h: &mut [f32]);
 
 /// `y[c] += sum over j of h[j] * W[active[j]][c]`. Contract as for [`Gemv`], with as many `h` as `active` and
 /// `columns` within the row, on whole blocks, `y` as long.
@@ -47,9 +51,20 @@ impl Operator {
 pub struct Kernel {
     isa: Isa,
     format: Format,
+    /// What the processor needs beside the instruction set.
+    extra: Extra,
+    pub(crate) form: Form,
     pub(crate) gemv: Gemv,
     pub(crate) gate_up: GateUp,
     pub(crate) accumulate: Accumulate,
+}
+
+/// A feature that some processors of an instruction set have.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Extra {
+    Nothing,
+    #[cfg(target_arch = "x86_64")]
+    Bf16,
 }
 
 impl Kernel {
@@ -63,10 +78,39 @@ impl Kernel {
         self.format
     }
 
+    /// Whether this processor runs it.
+    pub fn is_available(&self) -> bool {
+        let extra = match self.extra {
+            Extra::Nothing => true,
+            #[cfg(target_arch = "x86_64")]
+            Extra::Bf16 => is_x86_feature_detected!("avx512bf16"),
+        };
+        extra && self.isa.is_available()
+    }
+
+    /// How far an element of the input may be from what the dot products see of it, as a share of its own magnitude
+    /// and as a share of the largest magnitude in its block of 32.
+    pub fn input_rounding(&self) -> InputRounding {
+        match self.form {
+            Form::Plain => InputRounding { of_element: 0.0, of_block: 0.0 },
+            Form::Wide | Form::Digits { .. } => InputRounding { of_element: 0.0, of_block: ROUNDING },
+            Form::TwoBf16 => InputRounding { of_element: 2.0_f64.powi(-18), of_block: 0.0 },
+        }
+    }
+
     /// Its name as the executor of `operator`, such as `gate_up/avx512/f16`.
     pub fn name(&self, operator: Operator) -> String {
         format!("{}/{}/{}", operator.name(), self.isa, self.format)
     }
+}
+
+/// What a kernel loses of its input: see [`Kernel::input_rounding`].
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct InputRounding {
+    /// As a share of the element.
+    pub of_element: f64,
+    /// As a share of the largest element of its block of 32.
+    pub of_block: f64,
 }
 
 const fn scalar_kernel(format: Format) -> Kernel {
@@ -74,19 +118,21 @@ const fn scalar_kernel(format: Format) -> Kernel {
         accumulate::accumulate,
         dot::{gate_up, gemv},
     };
-    Kernel { isa: Isa::Scalar, format, gemv, gate_up, accumulate }
+    Kernel { isa: Isa::Scalar, format, extra: Extra::Nothing, form: Form::Plain, gemv, gate_up, accumulate }
 }
 
-/// The kernel of an instruction set's modules for one format; the format's type there has the format's name.
+/// A kernel whose dot products and accumulation take the format as a type.
 #[cfg(target_arch = "x86_64")]
 macro_rules! kernel {
-    ($isa:ident, $name:ident, $dot:ident, $accumulate:ident, $format:ident) => {
+    ($isa:ident, $format:ident, $form:expr, $dot:ident::$dot_file:ident, $accumulate:ident::$accumulate_file:ident) => {
         Kernel {
-            isa: Isa::$name,
+            isa: Isa::$isa,
             format: Format::$format,
-            gemv: $isa::$dot::gemv::<$isa::$format>,
-            gate_up: $isa::$dot::gate_up::<$isa::$format>,
-            accumulate: $isa::$accumulate::accumulate::<$isa::$format>,
+            extra: Extra::Nothing,
+            form: $form,
+            gemv: $dot::$dot_file::gemv::<$dot::$format>,
+            gate_up: $dot::$dot_file::gate_up::<$dot::$format>,
+            accumulate: $accumulate::$accumulate_file::accumulate::<$accumulate::$format>,
         }
     };
 }
@@ -99,29 +145,55 @@ pub static KERNELS: &[Kernel] = &[
     scalar_kernel(Format::Q8_0),
     scalar_kernel(Format::Q4_0),
     #[cfg(target_arch = "x86_64")]
-    kernel!(avx2, Avx2, dot_float, accumulate_float, F32),
+    kernel!(Avx2, F32, Form::Plain, avx2::dot_float, avx2::accumulate_float),
     #[cfg(target_arch = "x86_64")]
-    kernel!(avx2, Avx2, dot_float, accumulate_float, F16),
+    kernel!(Avx2, F16, Form::Plain, avx2::dot_float, avx2::accumulate_float),
     #[cfg(target_arch = "x86_64")]
-    kernel!(avx2, Avx2, dot_float, accumulate_float, Bf16),
+    kernel!(Avx2, Bf16, Form::Plain, avx2::dot_float, avx2::accumulate_float),
     #[cfg(target_arch = "x86_64")]
-    kernel!(avx2, Avx2, dot_blocks, accumulate_blocks, Q8_0),
+    kernel!(Avx2, Q8_0, Form::Wide, avx2::dot_blocks, avx2::accumulate_blocks),
     #[cfg(target_arch = "x86_64")]
-    kernel!(avx2, Avx2, dot_blocks, accumulate_blocks, Q4_0),
+    kernel!(Avx2, Q4_0, Form::Wide, avx2::dot_blocks, avx2::accumulate_blocks),
     #[cfg(target_arch = "x86_64")]
-    kernel!(avx512, Avx512, dot_float, accumulate_float, F32),
+    kernel!(Avx512, F32, Form::Plain, avx512::dot_float, avx512::accumulate_float),
     #[cfg(target_arch = "x86_64")]
-    kernel!(avx512, Avx512, dot_float, accumulate_float, F16),
+    kernel!(Avx512, F16, Form::Plain, avx512::dot_float, avx512::accumulate_float),
     #[cfg(target_arch = "x86_64")]
-    kernel!(avx512, Avx512, dot_float, accumulate_float, Bf16),
+    kernel!(Avx512, Bf16, Form::Plain, avx512::dot_float, avx512::accumulate_float),
     #[cfg(target_arch = "x86_64")]
-    kernel!(avx512, Avx512, dot_blocks, accumulate_blocks, Q8_0),
+    kernel!(Avx512, Q8_0, Form::Wide, avx512::dot_blocks, avx512::accumulate_blocks),
     #[cfg(target_arch = "x86_64")]
-    kernel!(avx512, Avx512, dot_blocks, accumulate_blocks, Q4_0),
+    kernel!(Avx512, Q4_0, Form::Wide, avx512::dot_blocks, avx512::accumulate_blocks),
+    #[cfg(target_arch = "x86_64")]
+    Kernel {
+        isa: Isa::Avx512Vnni,
+        format: Format::Bf16,
+        extra: Extra::Bf16,
+        form: Form::TwoBf16,
+        gemv: avx512vnni::dot_bf16::gemv,
+        gate_up: avx512vnni::dot_bf16::gate_up,
+        accumulate: avx512::accumulate_float::accumulate::<avx512::Bf16>,
+    },
+    #[cfg(target_arch = "x86_64")]
+    kernel!(
+        Avx512Vnni,
+        Q8_0,
+        <avx512vnni::Q8_0 as avx512vnni::Blocks>::FORM,
+        avx512vnni::dot_blocks,
+        avx512::accumulate_blocks
+    ),
+    #[cfg(target_arch = "x86_64")]
+    kernel!(
+        Avx512Vnni,
+        Q4_0,
+        <avx512vnni::Q4_0 as avx512vnni::Blocks>::FORM,
+        avx512vnni::dot_blocks,
+        avx512::accumulate_blocks
+    ),
 ];
 
-/// The kernel of `isa` for `format`; the scalar one where this build has no other.
+/// The best kernel for `format` among those of `isa` and plainer ones; the last resort is scalar.
 pub(crate) fn kernel(isa: Isa, format: Format) -> &'static Kernel {
-    let find = |isa| KERNELS.iter().find(move |k| k.isa == isa && k.format == format);
-    find(isa).or_else(|| find(Isa::Scalar)).unwrap_or(&KERNELS[0])
+    let fits = |k: &&Kernel| k.format == format && k.isa <= isa && k.is_available();
+    KERNELS.iter().filter(fits).max_by_key(|k| k.isa).unwrap_or(&KERNELS[0])
 }

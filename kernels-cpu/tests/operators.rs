@@ -50,7 +50,7 @@ proptest! {
             let mut out = vec![f32::NAN; active.len()];
             Cpu::with(kernel.isa(), case.threads).unwrap().gemv(&w.view(), &x, &active, &mut out).unwrap();
             for (&index, &got) in active.iter().zip(&out) {
-                let want = dot(&w.row(index), &x);
+                let want = dot(&w.row(index), &x, kernel.input_rounding());
                 prop_assert!(want.admits(got), "{} row {index}: {got}, wanted {want:?}", kernel.name(Operator::Gemv));
             }
         }
@@ -70,7 +70,7 @@ proptest! {
             let cpu = Cpu::with(kernel.isa(), case.threads).unwrap();
             cpu.gate_up(&gate.view(), &up.view(), activation, &x, &active, &mut h).unwrap();
             for (&index, &got) in active.iter().zip(&h) {
-                let want = gate_up(&gate.row(index), &up.row(index), activation, &x);
+                let want = gate_up(&gate.row(index), &up.row(index), activation, &x, kernel.input_rounding());
                 prop_assert!(want.admits(got), "{}/{} row {index}: {got}, wanted {want:?}", kernel.isa(), kernel.format());
             }
         }

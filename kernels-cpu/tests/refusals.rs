@@ -70,7 +70,7 @@ fn names_round_trip_and_strangers_are_refused() {
         assert_eq!(format.to_string().parse::<Format>().unwrap(), format);
     }
     let error = "sse9".parse::<Isa>().unwrap_err();
-    assert_eq!(error.to_string(), "unknown instruction set `sse9`: use one of scalar, avx2, avx512");
+    assert_eq!(error.to_string(), "unknown instruction set `sse9`: use one of scalar, avx2, avx512, avx512vnni");
     assert_eq!(
         "q3_k".parse::<Format>().unwrap_err().to_string(),
         "unknown weight format `q3_k`: use one of f32, f16, bf16, q8_0, q4_0"

@@ -1,7 +1,7 @@
 //! What can be wrong with a predictor or with what it is judged on.
 
 /// An argument that this crate refuses. Each message says what was given, what was wanted and what to do.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[derive(Debug, Clone, PartialEq, thiserror::Error)]
 #[non_exhaustive]
 pub enum Error {
     /// `fc2` does not take what `fc1` gives.

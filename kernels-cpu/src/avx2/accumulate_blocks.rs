@@ -2,7 +2,7 @@
 //!
 //! ```text
 //!                 columns of this task, whole blocks
-//!   row j     |   [d|q..q]-->  . . . pf   |   34 bytes a block; h * d once a block and row,
+//!   row j     |   [d|q..q]-->  . . . pf   |   34 or 18 bytes a block; h * d once a block and row,
 //!   row j+1   |   [d|q..q]-->  . . . pf   |   then 32 columns of y += (h * d) * q
 //!     ...     |   ...                     |
 //!   row j+7   |   [d|q..q]-->  . . . pf   |
@@ -16,11 +16,10 @@ use super::blocks::{Blocks, scale};
 use crate::{
     Matrix,
     format::BLOCK,
-    rows::{ActiveRows, Group},
+    rows::{ActiveRows, Group, in_whole_groups, prefetch, prefetch_next},
 };
 
-const ROWS: usize = 8;
-const AHEAD: usize = 1024;
+const AHEAD: usize = 2048;
 
 /// # Safety
 /// The processor has AVX2, FMA and F16C; `active` is in range, `h` has as many elements, `columns`
@@ -37,59 +36,52 @@ pub(crate) unsafe fn accumulate<B: Blocks>(
     // SAFETY: `active` is in range and `columns` within the row, so the blocks of `y` lie `offset` bytes into each row.
     unsafe {
         let rows = ActiveRows::new(w, active);
-        rows.prefetch_first::<ROWS>(offset, AHEAD);
-        for group in rows.groups::<ROWS>(0) {
-            let h = std::array::from_fn(|r| h[group.position + r]);
-            add_rows::<B, ROWS>(&group, offset, h, y);
-        }
-        for group in rows.groups::<1>(rows.whole_groups::<ROWS>()) {
-            add_rows::<B, 1>(&group, offset, [h[group.position]], y);
-        }
+        rows.prefetch_first::<8>(offset, AHEAD);
+        in_whole_groups!(rows, |group| add_rows::<B, _>(&group, offset, h, y));
     }
 }
 
 #[inline]
 #[target_feature(enable = "avx2,fma,f16c")]
-unsafe fn add_rows<B: Blocks, const R: usize>(group: &Group<R>, offset: usize, h: [f32; R], y: &mut [f32]) {
-    let h = h.map(|h| _mm256_set1_ps(h));
+unsafe fn add_rows<B: Blocks, const R: usize>(group: &Group<R>, offset: usize, h: &[f32], y: &mut [f32]) {
+    let h: [__m256; R] = std::array::from_fn(|r| _mm256_set1_ps(h[group.position + r]));
     let blocks = y.as_chunks_mut::<BLOCK>().0;
     let ahead = (AHEAD / B::BYTES).min(blocks.len());
     let (own, last) = blocks.split_at_mut(blocks.len() - ahead);
-    // SAFETY: the blocks of `y` lie `offset` bytes into each row. Over the `own` blocks the prefetches stay in them,
-    // over the last ones in the first `ahead` blocks of the next row's.
+    // SAFETY: the blocks of `y` lie `offset` bytes into each row.
     unsafe {
         let row = group.row.map(|p| p.add(offset));
         let end = row.map(|p| p.add(own.len() * B::BYTES));
-        run::<B, R>(&row, &row.map(|p| p.add(ahead * B::BYTES)), &h, own);
-        run::<B, R>(&end, &group.next.map(|p| p.add(offset)), &h, last);
+        for (b, y) in own.iter_mut().enumerate() {
+            for row in row {
+                prefetch(row.add((b + ahead) * B::BYTES));
+            }
+            add_block::<B, R>(&row, b, &h, y);
+        }
+        for (b, y) in last.iter_mut().enumerate() {
+            prefetch_next(&group.next, offset, b, B::BYTES);
+            add_block::<B, R>(&end, b, &h, y);
+        }
     }
 }
 
-/// Adds `h * row` to the blocks of `y`, touching the same blocks of `coming`.
+/// Adds `h * row` over block `b` of each row's segment.
 #[inline]
 #[target_feature(enable = "avx2,fma,f16c")]
-unsafe fn run<B: Blocks, const R: usize>(
-    row: &[*const u8; R],
-    coming: &[*const u8; R],
-    h: &[__m256; R],
-    y: &mut [[f32; BLOCK]],
-) {
-    // SAFETY: the caller gives rows that hold all blocks of `y`.
+unsafe fn add_block<B: Blocks, const R: usize>(row: &[*const u8; R], b: usize, h: &[__m256; R], y: &mut [f32; BLOCK]) {
+    // SAFETY: the caller gives a block that lies within the segments.
     unsafe {
-        for (b, y) in y.iter_mut().enumerate() {
-            let mut sum: [__m256; 4] = std::array::from_fn(|i| _mm256_loadu_ps(y[8 * i..].as_ptr()));
-            let at = b * B::BYTES;
-            for r in 0..R {
-                _mm_prefetch::<_MM_HINT_T0>(coming[r].add(at).cast());
-                let block = row[r].add(at);
-                let h = _mm256_mul_ps(scale(block), h[r]);
-                for (sum, w) in sum.iter_mut().zip(B::lanes(block)) {
-                    *sum = _mm256_fmadd_ps(w, h, *sum);
-                }
+        let mut sum: [__m256; 4] = std::array::from_fn(|i| _mm256_loadu_ps(y[8 * i..].as_ptr()));
+        for r in 0..R {
+            let block = row[r].add(b * B::BYTES);
+            let h = _mm256_mul_ps(scale(block), h[r]);
+            let w = B::lanes(block);
+            for i in 0..4 {
+                sum[i] = _mm256_fmadd_ps(w[i], h, sum[i]);
             }
-            for (i, sum) in sum.into_iter().enumerate() {
-                _mm256_storeu_ps(y[8 * i..].as_mut_ptr(), sum);
-            }
+        }
+        for i in 0..4 {
+            _mm256_storeu_ps(y[8 * i..].as_mut_ptr(), sum[i]);
         }
     }
 }

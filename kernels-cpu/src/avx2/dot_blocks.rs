@@ -1,14 +1,14 @@
-//! Dot products of active rows with `x` for q8_0 and q4_0, four rows at a time.
+//! Dot products of active rows with `x` for q8_0 and q4_0, eight rows at a time, in integers.
 //!
 //! ```text
 //!            one block of 32 a step
-//!   row j    [d|q..q|q..q|q..q|q..q]-->  . . . pf    34 bytes: scale d (f16), 32 signed bytes q
-//!   row j+1  [d|q..q|q..q|q..q|q..q]-->  . . . pf    8 q -> i32 -> f32 lanes, times x, four parts added,
-//!   row j+2  [d|q..q|q..q|q..q|q..q]-->  . . . pf    then times d: one scale multiply a block
-//!   row j+3  [d|q..q|q..q|q..q|q..q]-->  . . . pf
-//!   x        [  8 |  8  |  8  |  8 ]-->              loaded once for four rows
+//!   row j    [d|q..............q]-->  . . . pf    34 or 18 bytes: scale d (f16), 32 weights q -> 16 bits each
+//!   row j+1  [d|q..............q]-->  . . . pf    times x in pairs (vpmaddwd), exactly;
+//!     ...                                         then once a block to f32 and times d and the scale of x
+//!   row j+7  [d|q..............q]-->  . . . pf
+//!   x        [ 32 x 16 bits     ]-->              loaded once for eight rows
 //! ```
-//! Prefetches (`pf`) and the turns of gate and up are as in `dot_float.rs`.
+//! Prefetches (`pf`) are as in `dot_float.rs`.
 
 use std::arch::x86_64::*;
 
@@ -17,102 +17,58 @@ use super::{
     float::lane_sum,
 };
 use crate::{
-    Activation, Matrix,
     format::BLOCK,
-    rows::{ActiveRows, Group},
+    input::Input,
+    rows::{Group, prefetch, prefetch_next, row_operators},
 };
 
-const ROWS: usize = 4;
+const ROWS: usize = 8;
 const AHEAD: usize = 2048;
 
-/// `out[j] = W[active[j]] . x`
-///
-/// # Safety
-/// The processor has AVX2, FMA and F16C; `active` is in range, `x` has `w.cols()` elements, `out` as
-/// many as `active`; `w` has the format `B`.
-#[target_feature(enable = "avx2,fma,f16c")]
-pub(crate) unsafe fn gemv<B: Blocks>(w: &Matrix<'_>, active: &[u32], x: &[f32], out: &mut [f32]) {
-    // SAFETY: `active` is in range, so each pointer of a group is the start of a row of `x.len()` weights.
-    unsafe {
-        let rows = ActiveRows::new(w, active);
-        rows.prefetch_first::<ROWS>(0, AHEAD);
-        for group in rows.groups::<ROWS>(0) {
-            out[group.position..][..ROWS].copy_from_slice(&dot_rows::<B, ROWS>(&group, x));
-        }
-        for group in rows.groups::<1>(rows.whole_groups::<ROWS>()) {
-            [out[group.position]] = dot_rows::<B, 1>(&group, x);
-        }
-    }
-}
-
-/// `h[j] = act(gate[active[j]] . x) * (up[active[j]] . x)`: a group's gate rows, then its up rows.
-///
-/// # Safety
-/// As for [`gemv`]; both matrices have the format `B` and one shape.
-#[target_feature(enable = "avx2,fma,f16c")]
-pub(crate) unsafe fn gate_up<B: Blocks>(
-    [gate, up]: [&Matrix<'_>; 2],
-    activation: Activation,
-    active: &[u32],
-    x: &[f32],
-    h: &mut [f32],
-) {
-    // SAFETY: as in `gemv`.
-    unsafe {
-        let (gate, up) = (ActiveRows::new(gate, active), ActiveRows::new(up, active));
-        gate.prefetch_first::<ROWS>(0, AHEAD);
-        for [gate, up] in ActiveRows::gate_up_groups::<ROWS>(gate, up, 0) {
-            let h = &mut h[gate.position..][..ROWS];
-            activation.gate(&dot_rows::<B, ROWS>(&gate, x), &dot_rows::<B, ROWS>(&up, x), h);
-        }
-        for [gate, up] in ActiveRows::gate_up_groups::<1>(gate, up, gate.whole_groups::<ROWS>()) {
-            let h = &mut h[gate.position..][..1];
-            activation.gate(&dot_rows::<B, 1>(&gate, x), &dot_rows::<B, 1>(&up, x), h);
-        }
-    }
-}
+row_operators!("avx2,fma,f16c", <B: Blocks>, ROWS, AHEAD, dot_rows::<B, ROWS>);
 
 #[inline]
 #[target_feature(enable = "avx2,fma,f16c")]
-unsafe fn dot_rows<B: Blocks, const R: usize>(group: &Group<R>, x: &[f32]) -> [f32; R] {
+unsafe fn dot_rows<B: Blocks, const R: usize>(group: &Group<R>, input: &Input<'_>) -> [f32; R] {
     let mut sum = [_mm256_setzero_ps(); R];
-    let blocks = x.as_chunks::<BLOCK>().0;
-    let ahead = (AHEAD / B::BYTES).min(blocks.len());
-    let (own, last) = blocks.split_at(blocks.len() - ahead);
-    let row = group.row;
-    // SAFETY: each row holds `blocks.len()` blocks. Over the `own` blocks the prefetches stay in the row, over the
-    // last ones in the first `ahead` blocks of the next row.
+    let blocks = input.x.len() / BLOCK;
+    let ahead = (AHEAD / B::BYTES).min(blocks);
+    // SAFETY: each row holds `blocks` blocks.
     unsafe {
-        let end = row.map(|p| p.add(own.len() * B::BYTES));
-        run::<B, R>(&row, &row.map(|p| p.add(ahead * B::BYTES)), own, &mut sum);
-        run::<B, R>(&end, &group.next, last, &mut sum);
+        for b in 0..blocks - ahead {
+            for row in group.row {
+                prefetch(row.add((b + ahead) * B::BYTES));
+            }
+            add_block::<B, R>(&group.row, b, input, &mut sum);
+        }
+        for b in 0..ahead {
+            prefetch_next(&group.next, 0, b, B::BYTES);
+            add_block::<B, R>(&group.row, blocks - ahead + b, input, &mut sum);
+        }
     }
     sum.map(|sum| lane_sum(sum))
 }
 
-/// Adds `row . x` over the blocks of `x`, touching the same blocks of `coming`.
+/// Adds `row . x` over block `b`.
 #[inline]
 #[target_feature(enable = "avx2,fma,f16c")]
-unsafe fn run<B: Blocks, const R: usize>(
+unsafe fn add_block<B: Blocks, const R: usize>(
     row: &[*const u8; R],
-    coming: &[*const u8; R],
-    x: &[[f32; BLOCK]],
+    b: usize,
+    input: &Input<'_>,
     sum: &mut [__m256; R],
 ) {
-    // SAFETY: the caller gives rows that hold all blocks of `x`.
+    // SAFETY: the caller gives a block that lies within the rows and the input, which was prepared in this form.
     unsafe {
-        for (b, x) in x.iter().enumerate() {
-            let x: [__m256; 4] = std::array::from_fn(|i| _mm256_loadu_ps(x[8 * i..].as_ptr()));
-            let at = b * B::BYTES;
-            for r in 0..R {
-                _mm_prefetch::<_MM_HINT_T0>(coming[r].add(at).cast());
-                let block = row[r].add(at);
-                let w = B::lanes(block);
-                let low = _mm256_fmadd_ps(w[1], x[1], _mm256_mul_ps(w[0], x[0]));
-                let high = _mm256_fmadd_ps(w[3], x[3], _mm256_mul_ps(w[2], x[2]));
-                let all = _mm256_add_ps(low, high);
-                sum[r] = _mm256_fmadd_ps(scale(block), all, sum[r]);
-            }
+        let x = input.quantised.wide.as_ptr().add(b * BLOCK);
+        let x = [_mm256_loadu_si256(x.cast()), _mm256_loadu_si256(x.add(16).cast())];
+        let x_scale = _mm256_set1_ps(*input.quantised.scale.as_ptr().add(b));
+        for r in 0..R {
+            let block = row[r].add(b * B::BYTES);
+            let [low, high] = B::wide(block);
+            let products = _mm256_add_epi32(_mm256_madd_epi16(low, x[0]), _mm256_madd_epi16(high, x[1]));
+            let scale = _mm256_mul_ps(scale(block), x_scale);
+            sum[r] = _mm256_fmadd_ps(scale, _mm256_cvtepi32_ps(products), sum[r]);
         }
     }
 }

@@ -7,7 +7,7 @@
 
 use std::arch::x86_64::*;
 
-use crate::scalar;
+use crate::{rows::prefetch, scalar};
 
 const STREAMS: usize = 4;
 
@@ -23,7 +23,7 @@ pub(crate) unsafe fn checksum(bytes: &[u8]) -> u64 {
             // SAFETY: line `line` of stream `s` lies within `streams`.
             let (low, high) = unsafe {
                 let at = streams.as_ptr().add((s * lines + line) * 64);
-                _mm_prefetch::<_MM_HINT_T0>(at.wrapping_add(1024).cast());
+                prefetch(at.wrapping_add(1024));
                 (_mm256_loadu_si256(at.cast()), _mm256_loadu_si256(at.add(32).cast()))
             };
             sum[2 * s] = _mm256_xor_si256(sum[2 * s], low);

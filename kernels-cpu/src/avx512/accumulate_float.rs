@@ -1,12 +1,12 @@
-//! `y[c] += sum over j of h[j] * W[active[j]][c]` for f32, f16 and bf16, four neurons at a time.
+//! `y[c] += sum over j of h[j] * W[active[j]][c]` for f32, f16 and bf16, eight neurons at a time.
 //!
 //! ```text
-//!                 columns of this task
-//!   row j     |   [==|==]-->  . . . pf   |     four forward streams; `pf` enters the segment four places
-//!   row j+1   |   [==|==]-->  . . . pf   |     further in the list near the end of this one
-//!   row j+2   |   [==|==]-->  . . . pf   |
-//!   row j+3   |   [==|==]-->  . . . pf   |
-//!   y         |   [++|++]-->             |     loaded and stored once for four neurons, stays in L1
+//!                 columns of this task, 128 bytes a step
+//!   row j     |   [==|==|==|==]-->  . . . pf   |     eight forward streams; `pf` enters the segment eight places
+//!   row j+1   |   [==|==|==|==]-->  . . . pf   |     further in the list near the end of this one
+//!     ...     |                                |
+//!   row j+7   |   [==|==|==|==]-->  . . . pf   |
+//!   y         |   [++|++|++|++]-->             |     loaded and stored once for eight neurons, stays in L1
 //! ```
 //! Each column is one chain of FMAs over the neurons in ascending order, whatever the grouping and whoever owns
 //! the column: the result does not depend on threads.
@@ -16,11 +16,10 @@ use std::{arch::x86_64::*, ops::Range};
 use super::float::Float;
 use crate::{
     Matrix,
-    rows::{ActiveRows, Group},
+    rows::{ActiveRows, Group, in_whole_groups, prefetch, prefetch_next},
 };
 
-const ROWS: usize = 4;
-const STEP: usize = 32;
+const STEP: usize = 128;
 const AHEAD: usize = 2048;
 
 /// # Safety
@@ -38,35 +37,35 @@ pub(crate) unsafe fn accumulate<F: Float>(
     // SAFETY: `active` is in range and `columns` within the row, so `y.len()` weights lie `offset` bytes into each row.
     unsafe {
         let rows = ActiveRows::new(w, active);
-        rows.prefetch_first::<ROWS>(offset, AHEAD);
-        for group in rows.groups::<ROWS>(0) {
-            let h = std::array::from_fn(|r| h[group.position + r]);
-            add_rows::<F, ROWS>(&group, offset, h, y);
-        }
-        for group in rows.groups::<1>(rows.whole_groups::<ROWS>()) {
-            add_rows::<F, 1>(&group, offset, [h[group.position]], y);
-        }
+        rows.prefetch_first::<8>(offset, AHEAD);
+        in_whole_groups!(rows, |group| add_rows::<F, _>(&group, offset, h, y));
     }
 }
 
 #[inline]
 #[target_feature(enable = "avx512f,avx512bw,avx512vl,f16c")]
-unsafe fn add_rows<F: Float, const R: usize>(group: &Group<R>, offset: usize, h: [f32; R], y: &mut [f32]) {
-    let h = h.map(|h| _mm512_set1_ps(h));
-    let (steps, tail) = y.as_chunks_mut::<STEP>();
-    let count = steps.len();
-    let ahead = (AHEAD / (STEP * F::BYTES)).min(count);
-    let (own, last) = steps.split_at_mut(count - ahead);
-    // SAFETY: `y.len()` weights lie `offset` bytes into each row. Over the `own` steps the prefetches stay in them,
-    // over the last ones in the first `ahead` steps of the next row's.
+unsafe fn add_rows<F: Float, const R: usize>(group: &Group<R>, offset: usize, h: &[f32], y: &mut [f32]) {
+    let h: [__m512; R] = std::array::from_fn(|r| _mm512_set1_ps(h[group.position + r]));
+    let columns = STEP / F::BYTES;
+    let steps = y.len() / columns;
+    let ahead = (AHEAD / STEP).min(steps);
+    let (body, tail) = y.split_at_mut(steps * columns);
+    // SAFETY: `y.len()` weights lie `offset` bytes into each row.
     unsafe {
         let row = group.row.map(|p| p.add(offset));
-        let end = row.map(|p| p.add(own.len() * STEP * F::BYTES));
-        run::<F, R>(&row, &row.map(|p| p.add(ahead * STEP * F::BYTES)), &h, own);
-        run::<F, R>(&end, &group.next.map(|p| p.add(offset)), &h, last);
-        for (half, y) in tail.chunks_mut(16).enumerate() {
+        for step in 0..steps - ahead {
+            for row in row {
+                prefetch(row.add((step + ahead) * STEP));
+            }
+            add_step::<F, R>(&row, step * STEP, &h, body);
+        }
+        for step in 0..ahead {
+            prefetch_next(&group.next, offset, step, STEP);
+            add_step::<F, R>(&row, (steps - ahead + step) * STEP, &h, body);
+        }
+        for (part, y) in tail.chunks_mut(16).enumerate() {
             let mask = 0xffff_u16 >> (16 - y.len());
-            let at = (count * STEP + 16 * half) * F::BYTES;
+            let at = steps * STEP + 16 * part * F::BYTES;
             let mut sum = _mm512_maskz_loadu_ps(mask, y.as_ptr());
             for r in 0..R {
                 sum = _mm512_fmadd_ps(F::load_masked(mask, row[r].add(at)), h[r], sum);
@@ -76,29 +75,20 @@ unsafe fn add_rows<F: Float, const R: usize>(group: &Group<R>, offset: usize, h:
     }
 }
 
-/// Adds `h * row` to the steps of `y`, touching the same steps of `coming`.
+/// Adds `h * row` over the step that lies `at` bytes into each row's segment.
 #[inline]
 #[target_feature(enable = "avx512f,avx512bw,avx512vl,f16c")]
-unsafe fn run<F: Float, const R: usize>(
-    row: &[*const u8; R],
-    coming: &[*const u8; R],
-    h: &[__m512; R],
-    y: &mut [[f32; STEP]],
-) {
-    // SAFETY: the caller gives rows that hold all steps of `y`.
+unsafe fn add_step<F: Float, const R: usize>(row: &[*const u8; R], at: usize, h: &[__m512; R], y: &mut [f32]) {
+    // SAFETY: the caller gives a step that lies within the segments and `y`.
     unsafe {
-        for (s, y) in y.iter_mut().enumerate() {
-            let mut sum = [_mm512_loadu_ps(y.as_ptr()), _mm512_loadu_ps(y[16..].as_ptr())];
-            let at = s * STEP * F::BYTES;
+        let y = y.as_mut_ptr().add(at / F::BYTES);
+        for part in 0..STEP / F::BYTES / 16 {
+            let y = y.add(16 * part);
+            let mut sum = _mm512_loadu_ps(y);
             for r in 0..R {
-                for line in (0..STEP * F::BYTES).step_by(64) {
-                    _mm_prefetch::<_MM_HINT_T0>(coming[r].add(at + line).cast());
-                }
-                sum[0] = _mm512_fmadd_ps(F::load(row[r].add(at)), h[r], sum[0]);
-                sum[1] = _mm512_fmadd_ps(F::load(row[r].add(at + 16 * F::BYTES)), h[r], sum[1]);
+                sum = _mm512_fmadd_ps(F::load(row[r].add(at + 16 * part * F::BYTES)), h[r], sum);
             }
-            _mm512_storeu_ps(y.as_mut_ptr(), sum[0]);
-            _mm512_storeu_ps(y[16..].as_mut_ptr(), sum[1]);
+            _mm512_storeu_ps(y, sum);
         }
     }
 }

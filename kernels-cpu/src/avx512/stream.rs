@@ -7,7 +7,7 @@
 
 use std::arch::x86_64::*;
 
-use crate::scalar;
+use crate::{rows::prefetch, scalar};
 
 const STREAMS: usize = 4;
 
@@ -23,7 +23,7 @@ pub(crate) unsafe fn checksum(bytes: &[u8]) -> u64 {
             // SAFETY: line `line` of stream `s` lies within `streams`.
             let word = unsafe {
                 let at = streams.as_ptr().add((s * lines + line) * 64);
-                _mm_prefetch::<_MM_HINT_T0>(at.wrapping_add(1024).cast());
+                prefetch(at.wrapping_add(1024));
                 _mm512_loadu_si512(at.cast())
             };
             *sum = _mm512_xor_si512(*sum, word);

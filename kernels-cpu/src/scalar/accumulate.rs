@@ -23,7 +23,7 @@ pub(crate) unsafe fn accumulate(w: &Matrix<'_>, active: &[u32], h: &[f32], colum
     let bytes_of = |weights: usize| weights / w.format().block_len() * w.format().block_bytes();
     let (from, to) = (bytes_of(columns.start), bytes_of(columns.end));
     for (&index, &h) in active.iter().zip(h) {
-        let start = index as usize * w.row_bytes();
+        let start = index as usize * w.stride_bytes();
         add_row(w.format(), &w.bytes()[start + from..start + to], h, y);
     }
 }

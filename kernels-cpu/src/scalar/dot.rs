@@ -12,15 +12,16 @@ use half::{bf16, f16};
 use crate::{
     Activation, Format, Matrix,
     format::{BLOCK, q4_0_weights, q8_0_weights},
+    input::Input,
 };
 
 /// `out[j] = W[active[j]] . x`
 ///
 /// # Safety
 /// `active` is in range, `x` has `w.cols()` elements, `out` as many as `active`.
-pub(crate) unsafe fn gemv(w: &Matrix<'_>, active: &[u32], x: &[f32], out: &mut [f32]) {
+pub(crate) unsafe fn gemv(w: &Matrix<'_>, active: &[u32], input: &Input<'_>, out: &mut [f32]) {
     for (out, &index) in out.iter_mut().zip(active) {
-        *out = row_dot(w, index, x);
+        *out = row_dot(w, index, input.x);
     }
 }
 
@@ -32,17 +33,16 @@ pub(crate) unsafe fn gate_up(
     [gate, up]: [&Matrix<'_>; 2],
     activation: Activation,
     active: &[u32],
-    x: &[f32],
+    input: &Input<'_>,
     h: &mut [f32],
 ) {
     for (h, &index) in h.iter_mut().zip(active) {
-        *h = activation.apply(row_dot(gate, index, x)) * row_dot(up, index, x);
+        *h = activation.apply(row_dot(gate, index, input.x)) * row_dot(up, index, input.x);
     }
 }
 
 fn row_dot(w: &Matrix<'_>, index: u32, x: &[f32]) -> f32 {
-    let start = index as usize * w.row_bytes();
-    let row = &w.bytes()[start..start + w.row_bytes()];
+    let row = &w.bytes()[index as usize * w.stride_bytes()..][..w.row_bytes()];
     match w.format() {
         Format::F32 => row.as_chunks().0.iter().zip(x).map(|(&w, x)| f32::from_le_bytes(w) * x).sum(),
         Format::F16 => row.as_chunks().0.iter().zip(x).map(|(&w, x)| f16::from_le_bytes(w).to_f32() * x).sum(),

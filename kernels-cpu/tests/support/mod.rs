@@ -10,7 +10,7 @@ use std::{
     sync::Mutex,
 };
 
-use kernels_cpu::{Activation, Format, Isa, KERNELS, Kernel, Matrix, synthetic::Random};
+use kernels_cpu::{Activation, Format, InputRounding, Isa, KERNELS, Kernel, Matrix, synthetic::Random};
 
 /// Half a unit in the last place of f32.
 pub const U: f64 = 1.0 / (1 << 24) as f64;
@@ -37,14 +37,26 @@ impl Bounded {
 /// Smallest error of a result near zero: a few denormals.
 const TINY: f64 = 1e-44;
 
-/// `row . x`: `cols` products, as many additions, one scale multiply a block.
-pub fn dot(row: &[f32], x: &[f32]) -> Bounded {
+/// `row . x`: `cols` products, as many additions, one scale multiply a block; and what the kernel loses of `x`.
+pub fn dot(row: &[f32], x: &[f32], rounding: InputRounding) -> Bounded {
     let terms = || row.iter().zip(x).map(|(&w, &x)| f64::from(w) * f64::from(x));
-    Bounded { value: terms().sum(), error: gamma(row.len() + 3) * terms().map(f64::abs).sum::<f64>() + TINY }
+    let magnitude: f64 = terms().map(f64::abs).sum();
+    let of_blocks: f64 = row.chunks(32).zip(x.chunks(32)).map(|(row, x)| magnitude_of(row) * largest(x)).sum();
+    let input = rounding.of_element * magnitude + rounding.of_block * of_blocks;
+    // The rounded input is a little larger than the given one, and so are the roundings of its products.
+    Bounded { value: terms().sum(), error: gamma(row.len() + 3) * (magnitude + input) + 1.001 * input + TINY }
 }
 
-pub fn gate_up(gate: &[f32], up: &[f32], activation: Activation, x: &[f32]) -> Bounded {
-    let (g, u) = (dot(gate, x), dot(up, x));
+fn magnitude_of(row: &[f32]) -> f64 {
+    row.iter().map(|&w| f64::from(w.abs())).sum()
+}
+
+fn largest(x: &[f32]) -> f64 {
+    x.iter().fold(0.0, |m, &x| f64::from(x.abs()).max(m))
+}
+
+pub fn gate_up(gate: &[f32], up: &[f32], activation: Activation, x: &[f32], rounding: InputRounding) -> Bounded {
+    let (g, u) = (dot(gate, x, rounding), dot(up, x, rounding));
     let act = |g: f64| match activation {
         Activation::Relu => g.max(0.0),
         Activation::Silu => g / (1.0 + (-g).exp()),
@@ -114,5 +126,5 @@ pub fn runnable_kernels() -> impl Iterator<Item = &'static Kernel> {
             let _ = writeln!(stderr(), "skipped: {isa} kernels, this processor lacks {isa}");
         }
     }
-    KERNELS.iter().filter(move |k| k.isa().is_available() && forced.is_none_or(|f| f == k.isa()))
+    KERNELS.iter().filter(move |k| k.is_available() && forced.is_none_or(|f| f == k.isa()))
 }

@@ -1,0 +1,144 @@
+//! Blocks of 32 quantised weights as unsigned bytes, and their products with the digits of an input.
+
+use std::arch::x86_64::*;
+
+use half::f16;
+
+use crate::{Format, input::Form};
+
+/// What a step of blocks meets: the digits of the input, loaded once for all rows.
+pub(crate) struct Digits {
+    /// One vector a part; of a format with one part the second repeats it and is not read.
+    pub(crate) high: [__m512i; 2],
+    pub(crate) low: [__m512i; 2],
+    /// What the offset of the unsigned weights adds to each block's sum, taken back in the block's first lane.
+    pub(crate) correction: __m512i,
+    /// Scale of the input, in every lane of its block.
+    pub(crate) scale: __m512,
+}
+
+pub(crate) trait Blocks {
+    /// Bytes of one block: a scale (f16) and the weights.
+    const BYTES: usize;
+    /// Blocks of one step: 64 weights a vector.
+    const STEP: usize;
+    /// Vectors of weights that a step gives.
+    const PARTS: usize;
+    /// An unsigned byte stands for the weight this much below it.
+    const OFFSET: i32;
+    /// The first lane of each block.
+    const FIRST: __mmask16;
+    /// For each lane, which block of the step it belongs to.
+    const BLOCK_OF_LANE: [i32; 16] = {
+        let mut blocks = [0; 16];
+        let mut lane = 0;
+        while lane < 16 {
+            blocks[lane] = (lane * Self::STEP / 16) as i32;
+            lane += 1;
+        }
+        blocks
+    };
+    /// The input that the kernels of this format want.
+    const FORM: Form = Form::Digits { step: Self::STEP, parts: Self::PARTS };
+
+    /// Sums of products of a step with the digits at `digits`, exactly: each lane adds four or eight products of its
+    /// block and its share of the correction.
+    ///
+    /// # Safety
+    /// `STEP` blocks are readable at `blocks`.
+    unsafe fn products(blocks: *const u8, x: &Digits) -> __m512i;
+
+    /// The scales of a step's blocks, each in the lanes of its block.
+    ///
+    /// # Safety
+    /// `STEP` blocks are readable at `blocks`.
+    unsafe fn scales(blocks: *const u8) -> __m512;
+}
+
+pub(crate) enum Q8_0 {}
+
+impl Blocks for Q8_0 {
+    const BYTES: usize = Format::Q8_0.block_bytes();
+    const STEP: usize = 2;
+    const PARTS: usize = 1;
+    const OFFSET: i32 = 128;
+    const FIRST: __mmask16 = 0x0101;
+
+    #[inline]
+    #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vnni,f16c")]
+    unsafe fn products(blocks: *const u8, x: &Digits) -> __m512i {
+        // SAFETY: 32 bytes follow each scale; the loads are unaligned.
+        let signed = unsafe {
+            let first = _mm512_castsi256_si512(_mm256_loadu_si256(blocks.add(2).cast()));
+            _mm512_inserti64x4::<1>(first, _mm256_loadu_si256(blocks.add(Self::BYTES + 2).cast()))
+        };
+        let w = _mm512_xor_si512(signed, _mm512_set1_epi8(-128));
+        let high = _mm512_slli_epi32::<7>(_mm512_dpbusd_epi32(_mm512_setzero_si512(), w, x.high[0]));
+        _mm512_dpbusd_epi32(_mm512_add_epi32(high, x.correction), w, x.low[0])
+    }
+
+    #[inline]
+    #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vnni,f16c")]
+    unsafe fn scales(blocks: *const u8) -> __m512 {
+        // SAFETY: each block starts with its scale.
+        let scales = unsafe { _mm256_mask_set1_epi16(spread(blocks), 0xff00, scale_bits(blocks.add(Self::BYTES))) };
+        _mm512_cvtph_ps(scales)
+    }
+}
+
+pub(crate) enum Q4_0 {}
+
+impl Blocks for Q4_0 {
+    const BYTES: usize = Format::Q4_0.block_bytes();
+    const STEP: usize = 4;
+    const PARTS: usize = 2;
+    const OFFSET: i32 = 8;
+    const FIRST: __mmask16 = 0x1111;
+
+    #[inline]
+    #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vnni,f16c")]
+    unsafe fn products(blocks: *const u8, x: &Digits) -> __m512i {
+        // SAFETY: 16 bytes follow each scale; the loads are unaligned.
+        let pairs = unsafe {
+            let at = |block: usize| _mm_loadu_si128(blocks.add(block * Self::BYTES + 2).cast());
+            let first = _mm256_inserti128_si256::<1>(_mm256_castsi128_si256(at(0)), at(1));
+            let last = _mm256_inserti128_si256::<1>(_mm256_castsi128_si256(at(2)), at(3));
+            _mm512_inserti64x4::<1>(_mm512_castsi256_si512(first), last)
+        };
+        let nibble = _mm512_set1_epi8(0x0f);
+        let w = [_mm512_and_si512(pairs, nibble), _mm512_and_si512(_mm512_srli_epi16::<4>(pairs), nibble)];
+        let high = _mm512_dpbusd_epi32(_mm512_setzero_si512(), w[0], x.high[0]);
+        let high = _mm512_slli_epi32::<7>(_mm512_dpbusd_epi32(high, w[1], x.high[1]));
+        let low = _mm512_dpbusd_epi32(x.correction, w[0], x.low[0]);
+        _mm512_add_epi32(high, _mm512_dpbusd_epi32(low, w[1], x.low[1]))
+    }
+
+    #[inline]
+    #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vnni,f16c")]
+    unsafe fn scales(blocks: *const u8) -> __m512 {
+        // SAFETY: each block starts with its scale.
+        let scales = unsafe {
+            let scales = _mm256_mask_set1_epi16(spread(blocks), 0x00f0, scale_bits(blocks.add(Self::BYTES)));
+            let scales = _mm256_mask_set1_epi16(scales, 0x0f00, scale_bits(blocks.add(2 * Self::BYTES)));
+            _mm256_mask_set1_epi16(scales, 0xf000, scale_bits(blocks.add(3 * Self::BYTES)))
+        };
+        _mm512_cvtph_ps(scales)
+    }
+}
+
+#[inline]
+#[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vnni,f16c")]
+unsafe fn spread(block: *const u8) -> __m256i {
+    // SAFETY: by the contract of the callers.
+    _mm256_set1_epi16(unsafe { scale_bits(block) })
+}
+
+/// The scale of a block as it lies there.
+///
+/// # Safety
+/// Two bytes are readable at `block`.
+#[inline]
+pub(super) unsafe fn scale_bits(block: *const u8) -> i16 {
+    // SAFETY: by the contract of this function; the read is unaligned.
+    unsafe { block.cast::<f16>().read_unaligned() }.to_bits().cast_signed()
+}

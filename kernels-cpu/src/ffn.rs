@@ -1,0 +1,347 @@
+//! The whole gated FFN: `y = down(act(gate . x) * up . x)`, one token or a few.
+//!
+//! ```text
+//!   Gating::Together   gate and up rows, turn by turn -> h              -> down
+//!   Gating::First      gate rows -> which activations count? -> up rows -> down     the others' up and down rows
+//!                                                                                   are never read
+//!   batch              rows are read from memory once for all tokens whose sets name them: the tokens take turns
+//!                      on a stretch of rows that the caches hold
+//!
+//!             neurons   ..x.x..x....xx..|...x..x..x......|.x...
+//!             token 0     ^     ^   ^   |   ^     ^      | ^        each token meets its own rows only:
+//!             token 1       ^       ^^  |      ^  ^      |          the same sums, bit for bit, as alone
+//!                          stretch 0       stretch 1
+//! ```
+
+use crate::{Activation, Cpu, Error, Matrix, active::check_active, cpu::check_length, input::Input, registry::Kernel};
+
+/// The three matrices of a gated FFN, one row per neuron in each, and how they are used.
+#[derive(Debug, Clone, Copy)]
+pub struct Ffn<'a> {
+    gate: Matrix<'a>,
+    up: Matrix<'a>,
+    down: Matrix<'a>,
+    activation: Activation,
+    gating: Gating,
+}
+
+/// What the gate decides.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub enum Gating {
+    /// Nothing: gate and up are computed side by side for every active neuron.
+    Together,
+    /// A neuron whose activation `act(gate . x)` is at most `threshold` in magnitude contributes nothing, and neither
+    /// its up row nor its down row is read. With ReLU and `0.0` this loses nothing but what an infinity or NaN in those
+    /// rows would have brought. A NaN activation counts.
+    First {
+        /// Largest magnitude that is dropped, at least zero.
+        threshold: f32,
+    },
+}
+
+/// What one token brings to an FFN and takes from it.
+#[derive(Debug)]
+pub struct FfnToken<'a> {
+    /// Hidden state, one element per column.
+    pub x: &'a [f32],
+    /// Active neurons, strictly ascending.
+    pub active: &'a [u32],
+    /// The output, one element per column; overwritten.
+    pub y: &'a mut [f32],
+}
+
+/// The most tokens in a batch.
+pub const MAX_BATCH: usize = 8;
+
+/// Gate and up rows, or segments of down rows, that tokens of a batch take turns on: what a core's caches hold.
+const STRETCH_BYTES: usize = 1 << 20;
+
+impl<'a> Ffn<'a> {
+    /// `gate`, `up` and `down` with one row per neuron each (down is stored neuron-major, as
+    /// [`Cpu::down`] wants it). Down may have a format of its own.
+    ///
+    /// # Errors
+    /// Matrices that differ in shape, or gate and up in format; a threshold that is negative or NaN.
+    pub fn new(
+        gate: Matrix<'a>,
+        up: Matrix<'a>,
+        down: Matrix<'a>,
+        activation: Activation,
+        gating: Gating,
+    ) -> Result<Self, Error> {
+        up.require_like("up", &gate)?;
+        if (down.rows(), down.cols()) != (gate.rows(), gate.cols()) {
+            return Err(Error::Mismatch { operand: "down", given: down.to_string(), wanted: gate.to_string() });
+        }
+        match gating {
+            Gating::First { threshold } if threshold.is_nan() || threshold < 0.0 => Err(Error::Threshold { threshold }),
+            _ => Ok(Self { gate, up, down, activation, gating }),
+        }
+    }
+
+    /// Neurons.
+    pub fn neurons(&self) -> usize {
+        self.gate.rows()
+    }
+
+    /// Elements of the hidden state.
+    pub fn hidden(&self) -> usize {
+        self.gate.cols()
+    }
+}
+
+/// Memory of one token's neurons, kept from call to call.
+#[derive(Debug, Default)]
+pub(crate) struct Scratch {
+    /// `act(gate . x) * up . x`, on the way there `act(gate . x)`.
+    h: Vec<f32>,
+    /// `up . x`, where the gate came first.
+    up: Vec<f32>,
+    /// Neurons whose activation counts, where the gate came first.
+    kept: Vec<u32>,
+}
+
+/// A token on its way through the layer.
+struct Run<'t> {
+    kernel: &'static Kernel,
+    input: Input<'t>,
+    active: &'t [u32],
+    y: &'t mut [f32],
+    scratch: Scratch,
+}
+
+impl Cpu {
+    /// One token through an FFN: `y = down(act(gate . x) * up . x)` over the active neurons. Returns how many neurons'
+    /// down rows were read: all active ones, or with [`Gating::First`] those whose activation counts.
+    ///
+    /// Bounds as for [`Cpu::gate_up`] and [`Cpu::down`], one after the other.
+    ///
+    /// # Errors
+    /// Slices of another length; indices out of range or not ascending.
+    pub fn ffn(&self, ffn: &Ffn<'_>, x: &[f32], active: &[u32], y: &mut [f32]) -> Result<usize, Error> {
+        self.ffn_batch(ffn, &mut [FfnToken { x, active, y }])
+    }
+
+    /// Up to [`MAX_BATCH`] tokens through an FFN, each over its own active neurons, so that rows that several name are
+    /// read from memory once. Each token's result is the same, bit for bit, as by [`Cpu::ffn`]. Returns how many
+    /// neurons' down rows were read, summed over tokens.
+    ///
+    /// # Errors
+    /// As for [`Cpu::ffn`]; more tokens than [`MAX_BATCH`].
+    pub fn ffn_batch(&self, ffn: &Ffn<'_>, tokens: &mut [FfnToken<'_>]) -> Result<usize, Error> {
+        if tokens.len() > MAX_BATCH {
+            return Err(Error::Batch { given: tokens.len(), most: MAX_BATCH });
+        }
+        for token in &*tokens {
+            check_length("x", token.x, ffn.hidden())?;
+            check_length("y", token.y, ffn.hidden())?;
+            check_active(token.active, ffn.neurons())?;
+        }
+        Ok(self.install(|| {
+            let mut runs: Vec<Run<'_>> = tokens.iter_mut().map(|token| self.run(ffn, token)).collect();
+            match ffn.gating {
+                Gating::Together => self.gate_and_up(ffn, &mut runs),
+                Gating::First { threshold } => self.gate_then_up(ffn, threshold, &mut runs),
+            }
+            self.down_in_turns(ffn, &mut runs);
+            runs.into_iter().fold(0, |rows, run| {
+                let h = run.scratch.h.len();
+                self.keep_scratch(run.scratch);
+                rows + h
+            })
+        }))
+    }
+
+    fn run<'t>(&self, ffn: &Ffn<'_>, token: &'t mut FfnToken<'_>) -> Run<'t> {
+        let (kernel, input) = self.prepared(&ffn.gate, token.x);
+        Run { kernel, input, active: token.active, y: &mut *token.y, scratch: self.take_scratch() }
+    }
+
+    fn gate_and_up(&self, ffn: &Ffn<'_>, runs: &mut [Run<'_>]) {
+        let rows = self.stretch_rows(runs.len(), 2 * ffn.gate.row_bytes());
+        let shares = runs.iter_mut().map(|run| {
+            run.scratch.h.resize(run.active.len(), 0.0);
+            ((run.kernel, &run.input), run.active, &mut run.scratch.h[..])
+        });
+        self.each_stretch(ffn.neurons(), rows, shares.collect(), |&(kernel, input), active, h| {
+            // SAFETY: lengths and indices were checked at the door; `prepared` made the input for this kernel.
+            unsafe { (kernel.gate_up)([&ffn.gate, &ffn.up], ffn.activation, active, input, h) };
+        });
+    }
+
+    fn gate_then_up(&self, ffn: &Ffn<'_>, threshold: f32, runs: &mut [Run<'_>]) {
+        let rows = self.stretch_rows(runs.len(), ffn.gate.row_bytes());
+        let shares = runs.iter_mut().map(|run| {
+            run.scratch.h.resize(run.active.len(), 0.0);
+            ((run.kernel, &run.input), run.active, &mut run.scratch.h[..])
+        });
+        self.each_stretch(ffn.neurons(), rows, shares.collect(), |&(kernel, input), active, gate| {
+            // SAFETY: as in `gate_and_up`.
+            unsafe { (kernel.gemv)(&ffn.gate, active, input, gate) };
+        });
+        let shares = runs.iter_mut().map(|run| {
+            run.scratch.keep(run.active, ffn.activation, threshold);
+            let Scratch { kept, up, .. } = &mut run.scratch;
+            ((run.kernel, &run.input), &kept[..], &mut up[..])
+        });
+        self.each_stretch(ffn.neurons(), rows, shares.collect(), |&(kernel, input), kept, up| {
+            // SAFETY: as in `gate_and_up`; what is kept was active.
+            unsafe { (kernel.gemv)(&ffn.up, kept, input, up) };
+        });
+        for run in runs {
+            run.scratch.h.iter_mut().zip(&run.scratch.up).for_each(|(h, up)| *h *= up);
+        }
+    }
+
+    fn down_in_turns(&self, ffn: &Ffn<'_>, runs: &mut [Run<'_>]) {
+        let kernel = self.kernel(&ffn.down);
+        let width = self.column_width(ffn.hidden());
+        let segment_bytes = ffn.down.row_bytes().div_ceil(ffn.hidden().div_ceil(width).max(1));
+        let rows = if runs.len() == 1 { usize::MAX } else { (STRETCH_BYTES / segment_bytes.max(1)).max(GROUP) };
+        // Column ranges, in each of them every token's part of y.
+        let mut tasks: Vec<Vec<&mut [f32]>> = Vec::new();
+        let mut hidden = Vec::new();
+        for run in runs {
+            run.y.fill(0.0);
+            for (task, y) in run.y.chunks_mut(width).enumerate() {
+                if task == tasks.len() {
+                    tasks.push(Vec::new());
+                }
+                tasks[task].push(y);
+            }
+            let rows = if ffn.gating == Gating::Together { run.active } else { &run.scratch.kept[..] };
+            hidden.push((rows, &run.scratch.h[..]));
+        }
+        let lists: Vec<&[u32]> = hidden.iter().map(|(rows, _)| *rows).collect();
+        let cuts: Vec<Vec<usize>> = cuts(&lists, ffn.neurons(), rows);
+        self.each(tasks.into_iter().enumerate(), |(task, mut ys)| {
+            for stretch in 0..cuts.len() - 1 {
+                for (token, y) in ys.iter_mut().enumerate() {
+                    let part = cuts[stretch][token]..cuts[stretch + 1][token];
+                    let (rows, h) = (&hidden[token].0[part.clone()], &hidden[token].1[part]);
+                    let columns = task * width..task * width + y.len();
+                    // SAFETY: as in `gate_and_up`; columns as in `down_checked`.
+                    unsafe { (kernel.accumulate)(&ffn.down, rows, h, columns, y) };
+                }
+            }
+        });
+    }
+
+    /// Rows of a stretch: a thread's task for one token, what caches hold for several.
+    fn stretch_rows(&self, tokens: usize, row_bytes: usize) -> Option<usize> {
+        (tokens > 1).then(|| (STRETCH_BYTES / row_bytes.max(1)).max(GROUP))
+    }
+
+    /// Deals out the rows that tokens name, stretch by stretch: `task` is given what a token brought, those of its rows
+    /// that lie in the stretch, and the part of its output that belongs to them.
+    fn each_stretch<T: Sync>(
+        &self,
+        neurons: usize,
+        rows: Option<usize>,
+        tokens: Vec<(T, &[u32], &mut [f32])>,
+        task: impl Fn(&T, &[u32], &mut [f32]) + Sync + Send,
+    ) {
+        let lists: Vec<&[u32]> = tokens.iter().map(|token| token.1).collect();
+        let longest = lists.iter().map(|list| list.len()).max().unwrap_or(0);
+        let rows = self.rows_per_task(longest).min(rows.unwrap_or(usize::MAX));
+        let cuts = cuts(&lists, neurons, rows);
+        let mut stretches: Vec<Vec<Share<'_>>> = Vec::new();
+        stretches.resize_with(cuts.len() - 1, Vec::new);
+        let mut brought = Vec::new();
+        for (token, (what, active, mut out)) in tokens.into_iter().enumerate() {
+            brought.push(what);
+            for (stretch, ends) in cuts.windows(2).enumerate() {
+                let part = ends[0][token]..ends[1][token];
+                let (own, rest) = out.split_at_mut(part.len());
+                stretches[stretch].push(Share { token, active: &active[part], out: own });
+                out = rest;
+            }
+        }
+        self.each(stretches.into_iter(), |shares| {
+            for share in shares {
+                task(&brought[share.token], share.active, share.out);
+            }
+        });
+    }
+}
+
+/// What a token has in a stretch.
+struct Share<'a> {
+    token: usize,
+    active: &'a [u32],
+    out: &'a mut [f32],
+}
+
+/// Parts of a list start at multiples of this: kernels then form the groups that they form over the whole list.
+const GROUP: usize = 8;
+
+/// Where to cut lists of rows into stretches of about `rows` rows that any of them names: for each cut, from the start
+/// to the end, the position in each list. All lists are cut near the same row.
+fn cuts(lists: &[&[u32]], neurons: usize, rows: usize) -> Vec<Vec<usize>> {
+    let mut cuts = vec![vec![0; lists.len()]];
+    if let [list] = lists {
+        cuts.extend((0..list.len()).step_by(rows.min(list.len().max(1))).skip(1).map(|position| vec![position]));
+    } else {
+        let mut named = vec![0_u64; neurons.div_ceil(64)];
+        for &row in lists.iter().copied().flatten() {
+            named[row as usize / 64] |= 1 << (row % 64);
+        }
+        let mut count = 0;
+        for (word, bits) in named.iter().enumerate() {
+            count += bits.count_ones() as usize;
+            if count >= rows {
+                count = 0;
+                let end = 64 * (word as u32 + 1);
+                let position = |list: &&[u32]| list.partition_point(|&row| row < end) / GROUP * GROUP;
+                cuts.push(lists.iter().map(position).collect());
+            }
+        }
+    }
+    cuts.push(lists.iter().map(|list| list.len()).collect());
+    cuts
+}
+
+impl Scratch {
+    /// `h` holds `gate . x` for the active neurons; afterwards it holds `act(gate . x)` for the kept ones.
+    fn keep(&mut self, active: &[u32], activation: Activation, threshold: f32) {
+        self.kept.clear();
+        let mut kept = 0;
+        for (j, &neuron) in active.iter().enumerate() {
+            let a = activation.apply(self.h[j]);
+            if a.abs() <= threshold {
+                continue;
+            }
+            self.h[kept] = a;
+            self.kept.push(neuron);
+            kept += 1;
+        }
+        self.h.truncate(kept);
+        self.up.resize(kept, 0.0);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn lists_are_cut_near_the_same_rows_and_lose_none() {
+        let a: Vec<u32> = (0..1000).step_by(3).collect();
+        let b: Vec<u32> = (100..900).step_by(2).collect();
+        let cuts = cuts(&[&a, &b, &[]], 1000, 100);
+        assert_eq!(cuts.first(), Some(&vec![0, 0, 0]));
+        assert_eq!(cuts.last(), Some(&vec![a.len(), b.len(), 0]));
+        assert!(cuts.len() > 4);
+        for pair in cuts.windows(2) {
+            assert!((0..3).all(|list| pair[0][list] <= pair[1][list]));
+        }
+        for cut in &cuts[1..cuts.len() - 1] {
+            assert!(cut.iter().all(|position| position % GROUP == 0));
+            // Rounding down to a group moves a cut by at most seven of the list's rows.
+            let (row_a, row_b) = (a[cut[0]], b.get(cut[1]).copied().unwrap_or(1000));
+            assert!(row_a.abs_diff(row_b) <= 64 + 8 * 3 || row_a < 100 || row_a > 900, "{row_a} {row_b}");
+        }
+        assert_eq!(super::cuts(&[&a], 1000, 8).len(), a.len().div_ceil(8) + 1);
+        assert_eq!(super::cuts(&[&[]], 1000, 8), [[0], [0]]);
+    }
+}

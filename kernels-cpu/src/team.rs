@@ -1,0 +1,169 @@
+//! The threads: rayon's, kept awake from one operator to the next.
+//!
+//! An operator of a sparse layer lasts a few hundred microseconds, and a sleeping thread takes tens of them to wake.
+//! So while [`Team::install`] runs, the other threads look for work without pause:
+//!
+//! ```text
+//!   leader   |==gate,up==|==down==| attention |==gate,up==| ...      what `install` was given
+//!   others   |==gate,up==|==down==|. . . . . .|==gate,up==| ...      `.` looks for work, then naps in between
+//! ```
+
+use std::{
+    cell::Cell,
+    hint::spin_loop,
+    sync::atomic::{AtomicBool, Ordering},
+    thread,
+    time::{Duration, Instant},
+};
+
+use rayon::{ThreadPool, ThreadPoolBuilder, Yield, prelude::*};
+
+use crate::Error;
+
+/// How long a thread looks for work before it takes naps, and how long a nap is.
+const AWAKE: Duration = Duration::from_millis(5);
+const NAP: Duration = Duration::from_micros(50);
+/// Looks between two looks at the clock.
+const LOOKS: u32 = 256;
+
+#[derive(Debug)]
+pub(crate) struct Team {
+    pool: ThreadPool,
+}
+
+thread_local! {
+    /// Set while this thread runs what `install` was given: it must not fall asleep over another's session.
+    static LEADS: Cell<bool> = const { Cell::new(false) };
+}
+
+impl Team {
+    pub(crate) fn new(threads: usize) -> Result<Self, Error> {
+        let pool = ThreadPoolBuilder::new()
+            .num_threads(threads)
+            .thread_name(|i| format!("thresher-{i}"))
+            .build()
+            .map_err(|e| Error::System { what: "starting threads", reason: e.to_string() })?;
+        Ok(Self { pool })
+    }
+
+    pub(crate) fn threads(&self) -> usize {
+        self.pool.current_num_threads()
+    }
+
+    /// Runs `f` on one thread of the team while the others stay awake.
+    pub(crate) fn install<R: Send>(&self, f: impl FnOnce() -> R + Send) -> R {
+        self.pool.install(|| {
+            if self.threads() == 1 || LEADS.get() {
+                return f();
+            }
+            let session = Session::default();
+            rayon::scope(|scope| {
+                scope.spawn_broadcast(|_, _| session.look_for_work());
+                let _lead = session.lead();
+                f()
+            })
+        })
+    }
+
+    /// Runs `task` on each of `parts`, shared between the threads; on the caller's thread where there is only one.
+    pub(crate) fn each<T: Send>(&self, parts: impl Iterator<Item = T>, task: impl Fn(T) + Sync + Send) {
+        if self.threads() == 1 {
+            return parts.for_each(task);
+        }
+        let parts: Vec<T> = parts.collect();
+        self.pool.install(|| parts.into_par_iter().with_max_len(1).for_each(task));
+    }
+}
+
+/// One call of `install`.
+#[derive(Default)]
+struct Session {
+    over: AtomicBool,
+}
+
+/// Ends a session, also where its closure panics.
+struct Lead<'a>(&'a Session);
+
+impl Session {
+    fn lead(&self) -> Lead<'_> {
+        LEADS.set(true);
+        Lead(self)
+    }
+
+    /// Takes whatever work the pool has until the session is over. The leader comes by here too, when it waits for
+    /// the others, and so may the leader of another session: both have their own work to return to.
+    fn look_for_work(&self) {
+        let mut idle_since = Instant::now();
+        while !LEADS.get() && !self.over.load(Ordering::Relaxed) {
+            let worked = (0..LOOKS).any(|_| {
+                spin_loop();
+                rayon::yield_now() == Some(Yield::Executed)
+            });
+            if worked {
+                idle_since = Instant::now();
+            } else if idle_since.elapsed() > AWAKE {
+                thread::sleep(NAP);
+            }
+        }
+    }
+}
+
+impl Drop for Lead<'_> {
+    fn drop(&mut self) {
+        LEADS.set(false);
+        self.0.over.store(true, Ordering::Relaxed);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::sync::atomic::AtomicUsize;
+
+    #[test]
+    fn every_part_is_done_once_inside_and_outside_of_sessions() {
+        for threads in [1, 2, 3] {
+            let team = Team::new(threads).unwrap();
+            let all = || {
+                let done: Vec<AtomicUsize> = (0..100).map(AtomicUsize::new).collect();
+                team.each(done.iter(), |d| {
+                    d.fetch_add(1000, Ordering::Relaxed);
+                });
+                assert!(done.iter().enumerate().all(|(i, d)| d.load(Ordering::Relaxed) == i + 1000));
+            };
+            all();
+            team.install(|| (0..50).for_each(|_| all()));
+            team.install(|| team.install(all));
+        }
+    }
+
+    #[test]
+    fn two_leaders_do_not_wait_for_each_other() {
+        let team = Team::new(2).unwrap();
+        let count = AtomicUsize::new(0);
+        thread::scope(|scope| {
+            for _ in 0..4 {
+                scope.spawn(|| {
+                    for _ in 0..50 {
+                        team.install(|| {
+                            team.each(0..8, |_| {
+                                count.fetch_add(1, Ordering::Relaxed);
+                            });
+                        });
+                    }
+                });
+            }
+        });
+        assert_eq!(count.into_inner(), 4 * 50 * 8);
+    }
+
+    #[test]
+    fn a_panic_ends_the_session() {
+        let team = Team::new(2).unwrap();
+        let panicked = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
+            team.install(|| std::panic::resume_unwind(Box::new(())));
+        }));
+        assert!(panicked.is_err());
+        team.install(|| team.each(0..4, |_| {}));
+    }
+}
