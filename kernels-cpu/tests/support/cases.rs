@@ -32,7 +32,7 @@ fn sizes() -> impl Strategy<Value = (usize, usize)> {
 
 pub fn cases() -> impl Strategy<Value = Case> {
     let density = prop_oneof![1 => Just(0.0_f32), 2 => Just(1.0), 4 => 0.0..1.0_f32];
-    let threads = prop_oneof![8 => Just(1_usize), 1 => Just(2), 1 => Just(3)];
+    let threads = prop_oneof![30 => Just(1_usize), 1 => Just(2), 1 => Just(3)];
     let x = prop_oneof![4 => Just(Spread::Even), 1 => Just(Spread::Outliers), 1 => Just(Spread::Tiny)];
     let weights = prop_oneof![4 => Just(Spread::Even), 1 => Just(Spread::Tiny)];
     (any::<u64>(), sizes(), 0..32_usize, density, 0..64_usize, threads, x, weights).prop_map(

@@ -97,12 +97,17 @@ impl Weights {
     }
 }
 
-/// Any integers, -128 included, and any scale: negative, zero, for tiny weights denormal.
+/// Any integers, -128 included, or nearly all zero, and any scale: negative, zero, for tiny weights denormal.
 fn random_block(format: Format, spread: Spread, random: &mut Random, bytes: &mut Vec<u8>) {
     let scale = f16::from_f32(weight(Format::F16, spread, random) / 16.0);
     bytes.extend(scale.to_le_bytes());
     let words = (format.block_bytes() - 2) / 8;
     (0..words).for_each(|_| bytes.extend(random.bits().to_le_bytes()));
+    if random.below(4) == 0 {
+        let zero = if format == Format::Q8_0 { 0 } else { 0x88 };
+        let start = bytes.len() - 8 * words;
+        bytes[start..].iter_mut().filter(|_| random.below(16) > 0).for_each(|q| *q = zero);
+    }
 }
 
 fn weight(format: Format, spread: Spread, random: &mut Random) -> f32 {
