@@ -2,6 +2,7 @@
 //! Whoever does touch one ends this program with a segmentation fault.
 
 #![cfg(all(unix, not(miri)))]
+#![allow(clippy::unwrap_used)]
 
 mod support;
 

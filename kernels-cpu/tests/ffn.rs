@@ -1,5 +1,7 @@
 //! The whole FFN against the f64 oracle, what its gate drops, and that a token in a batch is as if it were alone.
 
+#![allow(clippy::unwrap_used)]
+
 mod support;
 
 use kernels_cpu::{Activation, Ffn, FfnToken, Format, Gating, MAX_BATCH, synthetic::Random};

@@ -2,6 +2,8 @@
 //!
 //! Denormals and outliers are among the random cases of `operators.rs` and `ffn.rs`.
 
+#![allow(clippy::unwrap_used)]
+
 mod support;
 
 use half::{bf16, f16};

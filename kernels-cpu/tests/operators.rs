@@ -1,6 +1,8 @@
 //! Every kernel of this processor against the f64 oracle, at odd sizes, addresses and thread counts, for inputs and
 //! weights from denormals to outliers.
 
+#![allow(clippy::unwrap_used)]
+
 mod support;
 
 use kernels_cpu::{Activation, Cpu, Matrix, Operator, synthetic::Random};

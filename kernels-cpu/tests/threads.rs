@@ -1,5 +1,7 @@
 //! Results are the same, bit for bit, for any number of threads, inside and outside of a session, and run after run.
 
+#![allow(clippy::unwrap_used)]
+
 mod support;
 
 use kernels_cpu::{Activation, Cpu, Gating, Matrix};

@@ -23,7 +23,7 @@ pub fn numbers(n: usize, spread: Spread, random: &mut Random) -> Vec<f32> {
             Spread::Even if random.below(16) == 0 => 0.0,
             Spread::Even => value,
             Spread::Outliers => {
-                if i % 32 == 0 {
+                if i.is_multiple_of(32) {
                     block = [1.0, 1e-4, 1e4][random.below(3)];
                 }
                 let outlier = random.below(16) == 0;
