@@ -95,7 +95,7 @@ impl Kernel {
         match self.form {
             Form::Plain => InputRounding { of_element: 0.0, of_block: 0.0 },
             Form::Wide | Form::Digits { .. } => InputRounding { of_element: 0.0, of_block: ROUNDING },
-            Form::TwoBf16 => InputRounding { of_element: 2.0_f64.powi(-18), of_block: 0.0 },
+            Form::TwoBf16 => InputRounding { of_element: 2.0_f64.powi(-17), of_block: 0.0 },
         }
     }
 

@@ -2,7 +2,7 @@
 
 #![allow(clippy::unwrap_used)]
 
-use kernels_cpu::{Activation, Cpu, Error, Format, Isa, Matrix};
+use kernels_cpu::{Activation, Cpu, Error, Ffn, FfnToken, Format, Gating, Isa, MAX_BATCH, Matrix};
 
 fn f32_matrix(rows: usize, cols: usize, bytes: &[u8]) -> Matrix<'_> {
     Matrix::new(Format::F32, rows, cols, bytes).unwrap()
@@ -59,6 +59,94 @@ fn slices_must_fit() {
         error.to_string(),
         "`up` is f32 4 x 6, wanted f32 6 x 4 like its partner: use matrices of one layer and one format"
     );
+}
+
+#[test]
+fn strided_rows_must_not_overlap_and_end_with_the_last() {
+    let error = Matrix::strided(Format::F16, 3, 5, 9, &[0; 28]).unwrap_err();
+    assert_eq!(error.to_string(), "a stride of 9 bytes is shorter than a row of 10: rows would overlap");
+    // Two strides and a row: no gap behind the last one.
+    for bytes in [33, 35, 36, 0] {
+        let error = Matrix::strided(Format::F16, 3, 5, 12, &vec![0; bytes]).unwrap_err();
+        assert_eq!(error, Error::Bytes { format: Format::F16, rows: 3, cols: 5, given: bytes, wanted: 34 });
+    }
+    Matrix::strided(Format::F16, 3, 5, 12, &[0; 34]).unwrap();
+    Matrix::strided(Format::F16, 0, 5, 12, &[]).unwrap();
+    assert!(matches!(Matrix::strided(Format::F16, 0, 5, 12, &[0; 10]), Err(Error::Bytes { wanted: 0, .. })));
+    assert!(matches!(Matrix::strided(Format::F32, 3, 1, usize::MAX, &[]), Err(Error::TooLarge { .. })));
+    assert!(matches!(Matrix::strided(Format::Q8_0, 1, 33, 99, &[]), Err(Error::PartialBlock { .. })));
+}
+
+#[test]
+fn bundles_must_fill_their_shape() {
+    let error = Matrix::bundle(Format::Q4_0, 2, 64, &[0; 5 * 36]).unwrap_err();
+    assert_eq!(error, Error::Bytes { format: Format::Q4_0, rows: 6, cols: 64, given: 5 * 36, wanted: 6 * 36 });
+    assert!(matches!(Matrix::bundle(Format::F32, usize::MAX / 2, 1, &[]), Err(Error::TooLarge { .. })));
+    for matrix in Matrix::bundle(Format::F32, 0, 7, &[]).unwrap() {
+        assert_eq!((matrix.rows(), matrix.cols(), matrix.bytes().len(), matrix.row(0)), (0, 7, 0, None));
+    }
+    let bytes: Vec<u8> = (0..24).collect();
+    let [gate, up, down] = Matrix::bundle(Format::F32, 2, 1, &bytes).unwrap();
+    assert_eq!([gate, up, down].map(|w| w.row(0).unwrap()[0]), [0, 4, 8]);
+    assert_eq!([gate, up, down].map(|w| w.row(1).unwrap()[0]), [12, 16, 20]);
+    assert_eq!([gate, up, down].map(|w| w.row(2)), [None; 3]);
+}
+
+#[test]
+fn an_ffn_is_of_one_shape() {
+    let bytes = vec![0; 6 * 4 * 4];
+    let (w, other) = (f32_matrix(6, 4, &bytes), f32_matrix(4, 6, &bytes));
+    let halves = Matrix::new(Format::F16, 6, 4, &bytes[..48]).unwrap();
+    let ffn = |gate, up, down, gating| Ffn::new(gate, up, down, Activation::Relu, gating);
+    let mismatch = |operand, given: &str| Error::Mismatch { operand, given: given.into(), wanted: "f32 6 x 4".into() };
+    let together = Gating::Together;
+    assert_eq!(ffn(w, other, w, together).unwrap_err(), mismatch("up", "f32 4 x 6"));
+    assert_eq!(ffn(w, halves, w, together).unwrap_err(), mismatch("up", "f16 6 x 4"));
+    assert_eq!(ffn(w, w, other, together).unwrap_err(), mismatch("down", "f32 4 x 6"));
+    // Down may have a format of its own.
+    let ffn_of_two = ffn(w, w, halves, together).unwrap();
+    assert_eq!((ffn_of_two.neurons(), ffn_of_two.hidden()), (6, 4));
+    for threshold in [-1e-45, -1.0, f32::NEG_INFINITY] {
+        assert_eq!(ffn(w, w, w, Gating::First { threshold }).unwrap_err(), Error::Threshold { threshold });
+    }
+    let error = ffn(w, w, w, Gating::First { threshold: f32::NAN }).unwrap_err();
+    assert_eq!(error.to_string(), "the gate's threshold is NaN, wanted a magnitude: use zero or more");
+    for threshold in [0.0, -0.0, 1e-45, f32::INFINITY] {
+        ffn(w, w, w, Gating::First { threshold }).unwrap();
+    }
+}
+
+#[test]
+fn tokens_must_fit_their_ffn() {
+    let bytes = vec![0; 6 * 4 * 4];
+    let w = f32_matrix(6, 4, &bytes);
+    let cpu = Cpu::with(Isa::best(), 1).unwrap();
+    for gating in [Gating::Together, Gating::First { threshold: 0.0 }] {
+        let ffn = Ffn::new(w, w, w, Activation::Silu, gating).unwrap();
+        let refused = |x: &[f32], active: &[u32], y: &mut [f32]| {
+            // Behind a token that fits: each is looked at.
+            let mut first = [0.0; 4];
+            let mut tokens =
+                [FfnToken { x: &[0.0; 4], active: &[0, 5], y: &mut first }, FfnToken { x, active, y: &mut *y }];
+            let batch = cpu.ffn_batch(&ffn, &mut tokens).unwrap_err();
+            assert_eq!(cpu.ffn(&ffn, x, active, y).unwrap_err(), batch);
+            batch
+        };
+        assert_eq!(refused(&[0.0; 5], &[1], &mut [0.0; 4]), Error::Length { operand: "x", given: 5, wanted: 4 });
+        assert_eq!(refused(&[0.0; 4], &[1], &mut [0.0; 3]), Error::Length { operand: "y", given: 3, wanted: 4 });
+        let error = refused(&[0.0; 4], &[1, 6], &mut [0.0; 4]);
+        assert_eq!(error, Error::OutOfRange { position: 1, index: 6, rows: 6 });
+        let error = refused(&[0.0; 4], &[2, 2], &mut [0.0; 4]);
+        assert_eq!(error, Error::NotAscending { position: 1, index: 2, previous: 2 });
+
+        let mut ys = [[7.0; 4]; MAX_BATCH + 1];
+        let mut tokens: Vec<_> = ys.iter_mut().map(|y| FfnToken { x: &[0.0; 4], active: &[], y }).collect();
+        let error = cpu.ffn_batch(&ffn, &mut tokens).unwrap_err();
+        assert_eq!(error.to_string(), "9 tokens in a batch, wanted at most 8: split the batch");
+        assert_eq!(cpu.ffn_batch(&ffn, &mut tokens[..MAX_BATCH]), Ok(0));
+        // Refused tokens are left as they were; the others, with nobody active, are zero.
+        assert_eq!((ys[0], ys[MAX_BATCH]), ([0.0; 4], [7.0; 4]));
+    }
 }
 
 #[test]

@@ -11,7 +11,8 @@ pub(crate) struct Digits {
     /// One vector a part; of a format with one part the second repeats it and is not read.
     pub(crate) high: [__m512i; 2],
     pub(crate) low: [__m512i; 2],
-    /// What the offset of the unsigned weights adds to each block's sum, taken back in the block's first lane.
+    /// What takes back what the offset of the unsigned weights adds, lane by lane: were it one lane's affair, large
+    /// sums would have to cancel in f32.
     pub(crate) correction: __m512i,
     /// Scale of the input, in every lane of its block.
     pub(crate) scale: __m512,
@@ -26,8 +27,6 @@ pub(crate) trait Blocks {
     const PARTS: usize;
     /// An unsigned byte stands for the weight this much below it.
     const OFFSET: i32;
-    /// The first lane of each block.
-    const FIRST: __mmask16;
     /// For each lane, which block of the step it belongs to.
     const BLOCK_OF_LANE: [i32; 16] = {
         let mut blocks = [0; 16];
@@ -42,7 +41,7 @@ pub(crate) trait Blocks {
     const FORM: Form = Form::Digits { step: Self::STEP, parts: Self::PARTS };
 
     /// Sums of products of a step with the digits at `digits`, exactly: each lane adds four or eight products of its
-    /// block and its share of the correction.
+    /// block and the correction.
     ///
     /// # Safety
     /// `STEP` blocks are readable at `blocks`.
@@ -62,7 +61,6 @@ impl Blocks for Q8_0 {
     const STEP: usize = 2;
     const PARTS: usize = 1;
     const OFFSET: i32 = 128;
-    const FIRST: __mmask16 = 0x0101;
 
     #[inline]
     #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vnni,f16c")]
@@ -93,7 +91,6 @@ impl Blocks for Q4_0 {
     const STEP: usize = 4;
     const PARTS: usize = 2;
     const OFFSET: i32 = 8;
-    const FIRST: __mmask16 = 0x1111;
 
     #[inline]
     #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vnni,f16c")]

@@ -47,7 +47,11 @@ unsafe fn dot_rows<const R: usize>(group: &Group<R>, input: &Input<'_>) -> [f32;
             add_step(&group.row, steps, (1 << left) - 1, input, &mut sum);
         }
     }
-    sum.map(|[high, low]| _mm512_reduce_add_ps(_mm512_add_ps(high, low)))
+    sum.map(|[high, low]| {
+        // Beside an infinity the low half says nothing: it may be zero, or of the other sign.
+        let finite = _mm512_cmp_ps_mask::<_CMP_LT_OQ>(_mm512_abs_ps(high), _mm512_set1_ps(f32::INFINITY));
+        _mm512_reduce_add_ps(_mm512_mask_add_ps(high, finite, high, low))
+    })
 }
 
 /// Adds `row . x` over those weights of a step whose bit is set in `mask`; no others are touched.

@@ -78,13 +78,18 @@ unsafe fn digits<B: Blocks>(x: &Quantised, step: usize) -> Digits {
         let vectors = x.digits.as_ptr().add(step * 2 * B::PARTS);
         let vector = |i: usize| _mm512_loadu_si512(vectors.add(i).cast());
         let last = B::PARTS - 1;
-        let sums = _mm_maskz_loadu_epi32((1 << B::STEP) - 1, x.sum.as_ptr().add(step * B::STEP));
         let scales = _mm_maskz_loadu_ps((1 << B::STEP) - 1, x.scale.as_ptr().add(step * B::STEP));
-        let correction = _mm_mullo_epi32(sums, _mm_set1_epi32(-B::OFFSET));
+        let offset = _mm512_set1_epi8(B::OFFSET as i8);
+        let mut added = [_mm512_setzero_si512(); 2];
+        for part in 0..B::PARTS {
+            added[0] = _mm512_dpbusd_epi32(added[0], offset, vector(part));
+            added[1] = _mm512_dpbusd_epi32(added[1], offset, vector(B::PARTS + part));
+        }
+        let added = _mm512_add_epi32(_mm512_slli_epi32::<7>(added[0]), added[1]);
         Digits {
             high: [vector(0), vector(last)],
             low: [vector(B::PARTS), vector(B::PARTS + last)],
-            correction: _mm512_maskz_expand_epi32(B::FIRST, _mm512_castsi128_si512(correction)),
+            correction: _mm512_sub_epi32(_mm512_setzero_si512(), added),
             scale: _mm512_permutexvar_ps(
                 _mm512_loadu_si512(B::BLOCK_OF_LANE.as_ptr().cast()),
                 _mm512_castps128_ps512(scales),

@@ -1,0 +1,48 @@
+//! Results are the same, bit for bit, for any number of threads, inside and outside of a session, and run after run.
+
+#![allow(clippy::unwrap_used)]
+
+mod support;
+
+use kernels_cpu::{Activation, Cpu, Gating, Matrix};
+use proptest::prelude::*;
+use support::{
+    bits,
+    cases::{Case, Layer, cases},
+    kernels::runnable_kernels,
+    some,
+};
+
+/// Every operator's results, and how many neurons the gate let through.
+fn results(cpu: &Cpu, layer: &Layer) -> (usize, [Vec<u32>; 5]) {
+    let [gate, up, down]: [Matrix<'_>; 3] = [layer.gate.view(), layer.up.view(), layer.down.view()];
+    let (x, active) = (&layer.x, &layer.active);
+    let [mut out, mut h] = [0; 2].map(|_| vec![f32::NAN; active.len()]);
+    let [mut y, mut together, mut first] = [0.0, f32::NAN, f32::NAN].map(|before| vec![before; x.len()]);
+    cpu.gemv(&gate, x, active, &mut out).unwrap();
+    cpu.gate_up(&gate, &up, Activation::Silu, x, active, &mut h).unwrap();
+    cpu.down(&down, &h, active, &mut y).unwrap();
+    cpu.ffn(&layer.ffn(Activation::Silu, Gating::Together), x, active, &mut together).unwrap();
+    let gating = Gating::First { threshold: 0.1 };
+    let counted = cpu.ffn(&layer.ffn(Activation::Silu, gating), x, active, &mut first).unwrap();
+    (counted, [&out, &h, &y, &together, &first].map(|values| bits(values)))
+}
+
+proptest! {
+    #![proptest_config(some(64))]
+
+    #[test]
+    fn results_do_not_depend_on_threads(case in cases(), more_rows in 0..if cfg!(miri) { 4 } else { 100_usize }) {
+        // Enough rows and columns for several tasks.
+        let case = Case { rows: case.rows + more_rows, blocks: case.blocks + 4, ..case };
+        for tested in runnable_kernels() {
+            let layer = case.layer(tested.format());
+            let one = results(tested.cpu(1), &layer);
+            for threads in [1, 2, 3, 5] {
+                let cpu = tested.cpu(threads);
+                prop_assert_eq!(&results(cpu, &layer), &one, "{} on {} threads", tested, threads);
+                prop_assert_eq!(&cpu.install(|| results(cpu, &layer)), &one, "{} in a session of {}", tested, threads);
+            }
+        }
+    }
+}
