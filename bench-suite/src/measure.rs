@@ -20,7 +20,7 @@ use crate::{
     machine::available_memory_bytes,
     outcomes::Activations,
     timing,
-    workload::{Case, Layer, SHAPE, select},
+    workload::{Case, Layer, SHAPE, Subject, Work, select},
 };
 
 /// What to measure.
@@ -72,9 +72,42 @@ impl Plan {
         })
     }
 
-    fn wants(&self, case: &Case<'_>) -> bool {
-        self.operators.contains(&case.subject.operator)
-            && self.only.as_ref().is_none_or(|only| case.subject.id().contains(only.as_str()))
+    fn wants(&self, subject: &Subject) -> bool {
+        self.operators.contains(&subject.operator)
+            && self.only.as_ref().is_none_or(|only| subject.id().contains(only.as_str()))
+    }
+
+    /// What is wanted of a layer in that format.
+    fn work(&self, cpu: &Cpu, format: Format) -> Result<Vec<Work>> {
+        let by_density = [Work::GateUp, Work::Down, Work::Ffn, Work::FfnGateFirst];
+        let mut all: Vec<Work> =
+            self.densities.iter().flat_map(|&density| by_density.map(|operator| operator(density))).collect();
+        let (kv_rows, query_rows) = (SHAPE.kv_heads * SHAPE.head_dim, SHAPE.heads * SHAPE.head_dim);
+        all.extend([kv_rows, query_rows, SHAPE.vocab].map(Work::Gemv));
+        let mut ranks: Vec<usize> = self.ranks.iter().map(|rank| rank.next_multiple_of(format.block_len())).collect();
+        ranks.sort_unstable();
+        ranks.dedup();
+        all.extend(ranks.into_iter().map(Work::Predictor));
+        let mut wanted = Vec::new();
+        for work in all {
+            if self.wants(&work.subject(cpu, format)?) {
+                wanted.push(work);
+            }
+        }
+        Ok(wanted)
+    }
+
+    /// Formats of which anything is wanted: no layer is filled for nothing.
+    fn wanted_formats(&self, cpus: &[Cpu]) -> Result<Vec<Format>> {
+        let mut wanted = Vec::new();
+        for &format in &self.formats {
+            for cpu in cpus {
+                if !wanted.contains(&format) && !self.work(cpu, format)?.is_empty() {
+                    wanted.push(format);
+                }
+            }
+        }
+        Ok(wanted)
     }
 
     fn cpus(&self) -> Result<Vec<Cpu>> {
@@ -95,7 +128,8 @@ pub fn measure(plan: &Plan, machine: Machine, provenance: Provenance) -> Result<
     let mut record = Record::new(machine, provenance);
     let mut roof = Roof::new()?;
     let mut bandwidth = vec![Vec::new(); cpus.len()];
-    let together = formats_that_fit_together(&plan.formats)?;
+    let formats = plan.wanted_formats(&cpus)?;
+    let together = formats_that_fit_together(&formats)?;
     let progress = progress_bar(((together.len() + 1) * plan.rounds) as u64);
     for formats in together {
         progress.set_message(format!("filling layers with weights: {}", list(formats)));
@@ -122,7 +156,7 @@ pub fn measure(plan: &Plan, machine: Machine, provenance: Provenance) -> Result<
 pub(crate) fn formats_that_fit_together(formats: &[Format]) -> Result<Vec<&[Format]>> {
     let wanted = formats.iter().map(|&format| Layer::bytes(format)).sum::<Result<usize>>()?;
     let fits = wanted as u64 <= available_memory_bytes();
-    Ok(if fits { vec![formats] } else { formats.chunks(1).collect() })
+    Ok(if fits && !formats.is_empty() { vec![formats] } else { formats.chunks(1).collect() })
 }
 
 pub(crate) fn list(formats: &[Format]) -> String {
@@ -167,25 +201,8 @@ pub(crate) type Placed<'a> = (usize, Case<'a>);
 fn layer_cases<'a>(plan: &Plan, cpus: &'a [Cpu], layers: &'a [Layer]) -> Result<Vec<Placed<'a>>> {
     let mut cases = Vec::new();
     for (layer, (pool, cpu)) in layers.iter().flat_map(|layer| cpus.iter().enumerate().map(move |cpu| (layer, cpu))) {
-        let mut add = |case: Case<'a>| {
-            if plan.wants(&case) {
-                cases.push((pool, case));
-            }
-        };
-        for &density in &plan.densities {
-            add(layer.gate_up(cpu, density)?);
-            add(layer.down(cpu, density)?);
-            add(layer.whole_ffn(cpu, density)?);
-        }
-        let (kv_rows, query_rows) = (SHAPE.kv_heads * SHAPE.head_dim, SHAPE.heads * SHAPE.head_dim);
-        for rows in [kv_rows, query_rows, SHAPE.vocab] {
-            add(layer.gemv(cpu, rows)?);
-        }
-        let mut ranks: Vec<usize> = plan.ranks.iter().map(|&rank| layer.padded(rank)).collect();
-        ranks.sort_unstable();
-        ranks.dedup();
-        for rank in ranks {
-            add(layer.predictor(cpu, rank)?);
+        for work in plan.work(cpu, layer.format())? {
+            cases.push((pool, layer.case(cpu, work)?));
         }
     }
     Ok(cases)
@@ -203,7 +220,7 @@ fn selection_cases<'a>(plan: &Plan) -> Result<Vec<Placed<'a>>> {
             continue;
         }
         let case = select(spec, activations.policy(spec)?, &mut activations.stream(1)?)?;
-        if plan.wants(&case) {
+        if plan.wants(&case.subject) {
             cases.push((0, case));
         }
     }

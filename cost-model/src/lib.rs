@@ -59,6 +59,7 @@
 //! # }
 //! ```
 
+pub mod affine;
 pub mod anchors;
 pub mod atomic;
 mod check;

@@ -38,8 +38,8 @@ pub struct RoofArguments {
     table: TableFormat,
 }
 
-const ROOF_OPERATORS: [Operator; 5] =
-    [Operator::GateUp, Operator::Down, Operator::Ffn, Operator::Predictor, Operator::Select];
+const ROOF_OPERATORS: [Operator; 6] =
+    [Operator::GateUp, Operator::Down, Operator::Ffn, Operator::FfnGateFirst, Operator::Predictor, Operator::Select];
 
 /// A line of the table.
 #[derive(Debug, Serialize)]
