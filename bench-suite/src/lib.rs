@@ -7,6 +7,7 @@
 //! | time one thing often, beside others, and say how sure | [`timing`] |
 //! | operators at the shape of a 70B layer, as things to time | [`workload`] |
 //! | a measurement record out of them | [`measure`] |
+//! | what one small call costs | [`start`] |
 //! | other people's dense kernels, and ours against them | [`peers`], [`contest`] |
 //! | a policy with the audits that it learns from | [`audited`] |
 //! | what each policy does on 70B activations | [`outcomes`] |
@@ -21,6 +22,7 @@ pub mod measure;
 pub mod outcomes;
 pub mod output;
 pub mod peers;
+pub mod start;
 pub mod summary;
 pub mod timing;
 pub mod workload;

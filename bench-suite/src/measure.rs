@@ -19,6 +19,7 @@ use crate::{
     Failure, Result,
     machine::available_memory_bytes,
     outcomes::Activations,
+    start::{Start, starts},
     timing,
     workload::{Case, Layer, SHAPE, Subject, Work, select},
 };
@@ -44,6 +45,17 @@ pub struct Plan {
     pub rounds: usize,
     /// Only cases whose id contains this.
     pub only: Option<String>,
+    /// Whether to time small calls too, on the most threads.
+    pub starts: bool,
+}
+
+/// What was measured.
+#[derive(Debug, Clone)]
+pub struct Measured {
+    /// Everything that travels.
+    pub record: Record,
+    /// Small calls, where the plan asks for them.
+    pub starts: Vec<Start>,
 }
 
 /// Densities that a 70B FFN is measured at.
@@ -69,6 +81,7 @@ impl Plan {
             policies: Vec::new(),
             rounds,
             only: None,
+            starts: false,
         })
     }
 
@@ -123,9 +136,11 @@ impl Plan {
 ///
 /// # Errors
 /// Nothing matches the plan; not enough memory; a kernel refuses what it is given.
-pub fn measure(plan: &Plan, machine: Machine, provenance: Provenance) -> Result<Record> {
+pub fn measure(plan: &Plan, machine: Machine, provenance: Provenance) -> Result<Measured> {
     let cpus = plan.cpus()?;
     let mut record = Record::new(machine, provenance);
+    let mut small = Vec::new();
+    let most = plan.threads.iter().copied().max().unwrap_or(1);
     let mut roof = Roof::new()?;
     let mut bandwidth = vec![Vec::new(); cpus.len()];
     let formats = plan.wanted_formats(&cpus)?;
@@ -138,6 +153,10 @@ pub fn measure(plan: &Plan, machine: Machine, provenance: Provenance) -> Result<
         progress.set_message(format!("{} operators in {}", cases.len(), list(formats)));
         run_rounds(plan.rounds, &cpus, &mut cases, Some((&mut roof, &mut bandwidth)), NO_REST, &progress)?;
         record.measurements.extend(cases.iter().flat_map(|(_, case)| case.measurement()));
+        for cpu in cpus.iter().filter(|cpu| plan.starts && cpu.threads() == most) {
+            progress.set_message("small calls");
+            small.extend(starts(plan.rounds, cpu, &layers, &mut roof)?);
+        }
     }
     progress.set_message("selection");
     let mut selections = selection_cases(plan)?;
@@ -149,7 +168,7 @@ pub fn measure(plan: &Plan, machine: Machine, provenance: Provenance) -> Result<
         return Err(Failure::input(format!("nothing to measure matches `{only}`: try gate_up, down, f16 or t1")));
     }
     record.bandwidth = best_per_thread_count(&cpus, &bandwidth);
-    Ok(record)
+    Ok(Measured { record, starts: small })
 }
 
 /// All formats at once where memory allows, else one after the other.
@@ -282,7 +301,7 @@ impl Roof {
         Ok(Self { memory: OwnedMatrix::random(Format::F32, Self::WINDOWS * rows, SHAPE.hidden, 7)?, turn: 0 })
     }
 
-    fn bytes_per_s(&mut self, cpu: &Cpu) -> Result<f64> {
+    pub(crate) fn bytes_per_s(&mut self, cpu: &Cpu) -> Result<f64> {
         self.turn = (self.turn + 1) % Self::WINDOWS;
         let window = &self.memory.view()?.bytes()[self.turn * Self::WINDOW_BYTES..][..Self::WINDOW_BYTES];
         let (seconds, sum) = time(|| cpu.read_all(window));

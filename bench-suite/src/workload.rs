@@ -207,6 +207,11 @@ impl Layer {
         Ok(Self { format, weights, x: Random::new(2).vector(HIDDEN) })
     }
 
+    /// Neurons of the layer.
+    pub fn neurons(&self) -> usize {
+        NEURONS
+    }
+
     /// Format of the weights.
     pub fn format(&self) -> Format {
         self.format

@@ -3,15 +3,20 @@
 use std::cmp::Ordering;
 
 use clap::Args;
-use cost_model::{operator::Operator, record::Measurement};
+use cost_model::{
+    fit::{Fit, fits},
+    operator::Operator,
+    record::Measurement,
+};
 use kernels_cpu::{Format, Isa};
 use serde::Serialize;
 
 use crate::{
     Failure, Result,
     machine::{this_build, this_machine},
-    measure::{DENSITIES, Plan, RANKS, measure},
+    measure::{DENSITIES, Measured, Plan, RANKS, measure},
     output::{TableFormat, print, print_csv, print_json, table},
+    start::{NEURONS, Start},
 };
 
 use super::measure::{every_format, timed_policies};
@@ -57,6 +62,14 @@ struct RoofRow {
     ratio: Option<f64>,
 }
 
+/// Everything that `--json` prints.
+#[derive(Debug, Serialize)]
+struct Answer {
+    rows: Vec<RoofRow>,
+    fits: Vec<Fit>,
+    starts: Vec<Start>,
+}
+
 /// Runs the command.
 ///
 /// # Errors
@@ -67,6 +80,7 @@ pub fn run(arguments: &RoofArguments) -> Result<()> {
     plan.operators = ROOF_OPERATORS.to_vec();
     plan.policies = timed_policies()?;
     plan.ranks = vec![RANKS[1]];
+    plan.starts = !arguments.table.csv;
     plan.formats = or_default(&arguments.format, &every_format());
     plan.densities = or_default(&arguments.density, &DENSITIES);
     if !arguments.isa.is_empty() {
@@ -87,16 +101,18 @@ pub fn run(arguments: &RoofArguments) -> Result<()> {
     sort(&mut plan.isas, Isa::cmp);
     sort(&mut plan.formats, Format::cmp);
     sort(&mut plan.densities, |a, b| b.total_cmp(a));
-    let record = measure(&plan, machine, this_build())?;
+    let Measured { record, starts } = measure(&plan, machine, this_build())?;
     // Selection runs on one thread out of caches; one thread's main memory is the only roof there is for it.
     let one = record.bandwidth.iter().find(|b| b.threads == 1).map(|b| b.bytes_per_s.median);
     let rows: Vec<RoofRow> = record.measurements.iter().map(|m| row(m, one)).collect();
     if arguments.table.csv {
         print_csv(&rows)
     } else if arguments.table.json {
-        print_json(&rows)
+        print_json(&Answer { rows, fits: fits(&record), starts })
     } else {
-        print(&for_people(&rows, &record.measurements))
+        print(&for_people(&rows, &record.measurements))?;
+        print(&fits_for_people(&fits(&record)))?;
+        print(&starts_for_people(&starts))
     }
 }
 
@@ -147,6 +163,41 @@ fn for_people(rows: &[RoofRow], measurements: &[Measurement]) -> String {
     table(&header, 4, lines)
         + "ratio: time over bytes / read bandwidth, both taken in the same round; 1 is the limit of memory.\n\
            select reads scores out of a cache, so its ratio to memory may be below 1.\n"
+}
+
+fn fits_for_people(fits: &[Fit]) -> String {
+    if fits.is_empty() {
+        return String::new();
+    }
+    let lines = fits.iter().map(|fit| {
+        vec![
+            fit.operator.to_string(),
+            fit.isa.clone(),
+            fit.format.to_string(),
+            fit.threads.to_string(),
+            format!("{:.1}", fit.start_us),
+            format!("{:.1}", fit.gb_per_s),
+            fit.ratio.map_or_else(String::new, |r| format!("{r:.2}")),
+            format!("{:.1} %", 100.0 * fit.largest_residual),
+        ]
+    });
+    let header = ["operator", "isa", "format", "threads", "t0 us", "GB/s", "ratio", "largest residual"];
+    format!(
+        "\n{}time = t0 + bytes / bandwidth over the densities, by least relative error; ratio: read bandwidth over that.\n\
+         t0 is below 0 where the rows that more density adds are read slower than those that are always read.\n",
+        table(&header, 3, lines)
+    )
+}
+
+fn starts_for_people(starts: &[Start]) -> String {
+    let line = |s: &Start| {
+        let (awake, asleep) = (s.awake.median * 1e6, s.asleep.median * 1e6);
+        format!(
+            "one FFN of {NEURONS} neurons, {} {} on {} threads: awake {awake:.1} us, asleep {asleep:.1} us\n",
+            s.isa, s.format, s.threads
+        )
+    };
+    starts.iter().map(line).collect()
 }
 
 fn density(text: &str) -> std::result::Result<f64, String> {
