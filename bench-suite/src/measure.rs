@@ -141,14 +141,19 @@ pub fn measure(plan: &Plan, machine: Machine, provenance: Provenance) -> Result<
     let mut record = Record::new(machine, provenance);
     let mut small = Vec::new();
     let most = plan.threads.iter().copied().max().unwrap_or(1);
-    let mut roof = Roof::new()?;
+    let mut roof = Roof::new(widest(&cpus)?)?;
+    let mut huge_pages = Vec::new();
     let mut bandwidth = vec![Vec::new(); cpus.len()];
     let formats = plan.wanted_formats(&cpus)?;
     let together = formats_that_fit_together(&formats)?;
     let progress = progress_bar(((together.len() + 1) * plan.rounds) as u64);
     for formats in together {
         progress.set_message(format!("filling layers with weights: {}", list(formats)));
-        let layers = formats.iter().map(|&format| fitting_layer(format)).collect::<Result<Vec<_>>>()?;
+        let layers = formats.iter().map(|&format| fitting_layer(widest(&cpus)?, format));
+        let layers = layers.collect::<Result<Vec<_>>>()?;
+        huge_pages.extend(
+            layers.iter().filter_map(|layer| Some((Layer::bytes(layer.format()).ok()?, layer.huge_page_share()?))),
+        );
         let mut cases = layer_cases(plan, &cpus, &layers)?;
         progress.set_message(format!("{} operators in {}", cases.len(), list(formats)));
         run_rounds(plan.rounds, &cpus, &mut cases, Some((&mut roof, &mut bandwidth)), NO_REST, &progress)?;
@@ -168,6 +173,11 @@ pub fn measure(plan: &Plan, machine: Machine, provenance: Provenance) -> Result<
         return Err(Failure::input(format!("nothing to measure matches `{only}`: try gate_up, down, f16 or t1")));
     }
     record.bandwidth = best_per_thread_count(&cpus, &bandwidth);
+    let bytes: usize = huge_pages.iter().map(|layer| layer.0).sum();
+    if bytes > 0 {
+        let huge: f64 = huge_pages.iter().map(|&(bytes, share)| bytes as f64 * share).sum();
+        record.huge_page_share = Some(huge / bytes as f64);
+    }
     Ok(Measured { record, starts: small })
 }
 
@@ -182,12 +192,17 @@ pub(crate) fn list(formats: &[Format]) -> String {
     formats.iter().map(Format::to_string).collect::<Vec<_>>().join(", ")
 }
 
-/// How fast each pool of threads reads memory, over `rounds` rounds.
+/// The pool of most threads: the one that fills memory.
+pub(crate) fn widest(cpus: &[Cpu]) -> Result<&Cpu> {
+    cpus.iter().max_by_key(|cpu| cpu.threads()).ok_or_else(|| Failure::input("no threads to measure with"))
+}
+
+/// How fast each pool of threads reads memory, over `rounds` rounds, and which share of that memory lay on huge pages.
 ///
 /// # Errors
 /// Not enough memory.
-pub fn bandwidth(cpus: &[Cpu], rounds: usize) -> Result<Vec<Bandwidth>> {
-    let mut roof = Roof::new()?;
+pub fn bandwidth(cpus: &[Cpu], rounds: usize) -> Result<(Vec<Bandwidth>, Option<f64>)> {
+    let mut roof = Roof::new(widest(cpus)?)?;
     let mut samples = vec![Vec::new(); cpus.len()];
     let progress = progress_bar(rounds as u64);
     progress.set_message("read bandwidth");
@@ -198,10 +213,10 @@ pub fn bandwidth(cpus: &[Cpu], rounds: usize) -> Result<Vec<Bandwidth>> {
         progress.inc(1);
     }
     progress.finish_and_clear();
-    Ok(best_per_thread_count(cpus, &samples))
+    Ok((best_per_thread_count(cpus, &samples), roof.memory.huge_page_share()))
 }
 
-pub(crate) fn fitting_layer(format: Format) -> Result<Layer> {
+pub(crate) fn fitting_layer(cpu: &Cpu, format: Format) -> Result<Layer> {
     let (wanted, free) = (Layer::bytes(format)?, available_memory_bytes());
     // 0 means that the system does not say.
     if free > 0 && wanted as u64 > free {
@@ -211,7 +226,7 @@ pub(crate) fn fitting_layer(format: Format) -> Result<Layer> {
             free as f64 / BYTES_PER_GB
         )));
     }
-    Layer::new(format)
+    Layer::new(cpu, format)
 }
 
 /// A case and which of the pools it runs on.
@@ -296,9 +311,11 @@ impl Roof {
     const WINDOW_BYTES: usize = 64 << 20;
     const WINDOWS: usize = 8;
 
-    pub(crate) fn new() -> Result<Self> {
+    /// Memory filled by the threads of `cpu`.
+    pub(crate) fn new(cpu: &Cpu) -> Result<Self> {
         let rows = Self::WINDOW_BYTES / (4 * SHAPE.hidden);
-        Ok(Self { memory: OwnedMatrix::random(Format::F32, Self::WINDOWS * rows, SHAPE.hidden, 7)?, turn: 0 })
+        let memory = cpu.install(|| OwnedMatrix::random(Format::F32, Self::WINDOWS * rows, SHAPE.hidden, 7))?;
+        Ok(Self { memory, turn: 0 })
     }
 
     pub(crate) fn bytes_per_s(&mut self, cpu: &Cpu) -> Result<f64> {

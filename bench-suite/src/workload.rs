@@ -198,13 +198,18 @@ impl Layer {
         Ok(3 * NEURONS * format.row_bytes(HIDDEN)?)
     }
 
-    /// Random weights, filled by all cores.
+    /// Random weights, filled by the threads of `cpu`, which should be those that read them or as many.
     ///
     /// # Errors
     /// The system refuses the memory.
-    pub fn new(format: Format) -> Result<Self> {
-        let weights = OwnedMatrix::random(format, 3 * NEURONS, HIDDEN, 1)?;
+    pub fn new(cpu: &Cpu, format: Format) -> Result<Self> {
+        let weights = cpu.install(|| OwnedMatrix::layer(format, NEURONS, HIDDEN, 1))?;
         Ok(Self { format, weights, x: Random::new(2).vector(HIDDEN) })
+    }
+
+    /// Share of the weights that lie on huge pages now; `None` where the system does not tell.
+    pub fn huge_page_share(&self) -> Option<f64> {
+        self.weights.huge_page_share()
     }
 
     /// Neurons of the layer.

@@ -32,7 +32,8 @@ fn operators(c: &mut Criterion) {
     let cpu = Cpu::new().expect("the instruction set that THRESHER_ISA names");
     // Every format, also where its best kernel is that of a plainer instruction set.
     for format in Format::ALL {
-        let block = OwnedMatrix::random(format, 3 * NEURONS, HIDDEN, 1).expect("memory for one layer");
+        // By the threads that will read it.
+        let block = cpu.install(|| OwnedMatrix::layer(format, NEURONS, HIDDEN, 1)).expect("memory for one layer");
         layer(c, &cpu, format, block.view().expect("a shape checked when it was made").bytes());
     }
 }

@@ -68,6 +68,7 @@ struct Answer {
     rows: Vec<RoofRow>,
     fits: Vec<Fit>,
     starts: Vec<Start>,
+    huge_page_share: Option<f64>,
 }
 
 /// Runs the command.
@@ -108,11 +109,16 @@ pub fn run(arguments: &RoofArguments) -> Result<()> {
     if arguments.table.csv {
         print_csv(&rows)
     } else if arguments.table.json {
-        print_json(&Answer { rows, fits: fits(&record), starts })
+        print_json(&Answer { rows, fits: fits(&record), starts, huge_page_share: record.huge_page_share })
     } else {
         print(&for_people(&rows, &record.measurements))?;
         print(&fits_for_people(&fits(&record)))?;
-        print(&starts_for_people(&starts))
+        print(&starts_for_people(&starts))?;
+        print(
+            &record
+                .huge_page_share
+                .map_or_else(String::new, |share| format!("{:.0} % of the weights lie on huge pages\n", 100.0 * share)),
+        )
     }
 }
 
