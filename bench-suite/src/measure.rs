@@ -63,7 +63,7 @@ pub const DENSITIES: [f64; 5] = [1.0, 0.5, 0.25, 0.1, 0.05];
 /// Ranks of the field's predictors: Deja Vu's 1000 to a power of two and half of it, PowerInfer's mean for 70B.
 pub const RANKS: [usize; 3] = [512, 1024, 1919];
 const BYTES_PER_GB: f64 = 1e9;
-const NO_REST: Duration = Duration::ZERO;
+pub(crate) const NO_REST: Duration = Duration::ZERO;
 
 impl Plan {
     /// Every operator in the formats that 70B models are decoded in, the best instruction set, all cores.

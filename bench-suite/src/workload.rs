@@ -6,7 +6,7 @@
 
 use cost_model::{format::WeightFormat, model::ModelShape, operator::Operator, record::Measurement};
 use kernels_cpu::{
-    Activation, Cpu, Ffn, Format, Gating, Matrix, Operator as KernelOperator,
+    Activation, Cpu, Ffn, FfnToken, Format, Gating, Matrix, Operator as KernelOperator,
     synthetic::{OwnedMatrix, Random, Rotation},
 };
 use predictor::LowRank;
@@ -291,12 +291,54 @@ impl Layer {
     /// # Errors
     /// None in practice.
     pub fn whole_ffn<'a>(&'a self, cpu: &'a Cpu, density: f64) -> Result<Case<'a>> {
-        let [gate, up, down] = self.ffn()?;
+        self.ffn_over(cpu, self.ffn()?, density)
+    }
+
+    /// The same over the same bytes, as if each neuron's three rows lay in one piece.
+    ///
+    /// # Errors
+    /// None in practice.
+    pub fn bundled_ffn<'a>(&'a self, cpu: &'a Cpu, density: f64) -> Result<Case<'a>> {
+        self.ffn_over(cpu, Matrix::bundle(self.format, NEURONS, HIDDEN, self.all_bytes()?)?, density)
+    }
+
+    fn ffn_over<'a>(&'a self, cpu: &'a Cpu, matrices: [Matrix<'a>; 3], density: f64) -> Result<Case<'a>> {
+        let [gate, up, down] = matrices;
         let ffn = Ffn::new(gate, up, down, Activation::Relu, Gating::Together)?;
         let mut sets = Rotation::new(NEURONS, density, 6);
         let mut y = vec![0.0; HIDDEN];
         let subject = Work::Ffn(density).subject(cpu, self.format)?;
         Ok(Case::new(subject, move || Ok(cpu.ffn(&ffn, &self.x, sets.next_set(), &mut y).map(drop)?)))
+    }
+
+    /// The whole FFN over `batch` tokens with a hidden state and active neurons of their own each. Bytes are those of
+    /// the rows that any token names, in the mean over turns.
+    ///
+    /// # Errors
+    /// None in practice.
+    pub fn batched_ffn<'a>(&'a self, cpu: &'a Cpu, density: f64, batch: usize) -> Result<Case<'a>> {
+        let [gate, up, down] = self.ffn()?;
+        let ffn = Ffn::new(gate, up, down, Activation::Relu, Gating::Together)?;
+        // Shuffled apart, the tokens' sets are independent of each other.
+        let mut tokens: Vec<(Vec<f32>, Rotation, Vec<f32>)> = (0..batch as u64)
+            .map(|t| (Random::new(40 + t).vector(HIDDEN), Rotation::new(NEURONS, density, 60 + t), vec![0.0; HIDDEN]))
+            .collect();
+        let turns = NEURONS / tokens.first().map_or(NEURONS, |token| token.1.set_len());
+        let mut named = 0;
+        for _ in 0..turns {
+            let mut rows: Vec<u32> = tokens.iter_mut().flat_map(|token| token.1.next_set().to_vec()).collect();
+            rows.sort_unstable();
+            rows.dedup();
+            named += rows.len();
+        }
+        let share = named as f64 / (turns * NEURONS) as f64;
+        let subject = Work::Ffn(density).subject(cpu, self.format)?;
+        let bytes = subject.operator.weight_bytes(subject.format, (NEURONS, HIDDEN), share, 0);
+        let kernel = format!("{} batch {batch}", subject.kernel);
+        Ok(Case::new(Subject { bytes, kernel, ..subject }, move || {
+            let tokens = tokens.iter_mut().map(|(x, sets, y)| FfnToken { x, active: sets.next_set(), y });
+            Ok(cpu.ffn_batch(&ffn, &mut tokens.collect::<Vec<_>>()).map(drop)?)
+        }))
     }
 
     /// The whole FFN over every neuron, whose gate lets about that share of them through to up and down. What the case

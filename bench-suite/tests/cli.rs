@@ -261,6 +261,7 @@ fn bad_use_is_told_in_one_line() {
     );
     refused(&["roof", "--density", "0"], &["density"]);
     refused(&["roof", "--isa", "sse9"], &["sse9"]);
+    refused(&["roof", "--batch", "--layout"], &["--layout", "--batch"]);
     let forced =
         Command::new(env!("CARGO_BIN_EXE_thresher")).env("THRESHER_ISA", "sse9").arg("doctor").output().unwrap();
     assert_eq!(forced.status.code(), Some(2));

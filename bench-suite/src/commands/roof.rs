@@ -19,7 +19,10 @@ use crate::{
     start::{NEURONS, Start},
 };
 
-use super::measure::{every_format, timed_policies};
+use super::{
+    comparisons,
+    measure::{every_format, timed_policies},
+};
 
 /// Arguments of `thresher roof`.
 #[derive(Debug, Args)]
@@ -39,9 +42,20 @@ pub struct RoofArguments {
     /// Times that each case is run
     #[arg(long, default_value_t = 21, value_parser = clap::value_parser!(u32).range(6..=100_000))]
     rounds: u32,
+    /// Time the FFN over 1, 2, 4 and 8 tokens at once instead, on all cores or the most threads named [densities: 0.25,
+    /// 0.1]
+    #[arg(long)]
+    batch: bool,
+    /// Time the FFN over three matrices and over neurons in one piece instead, on all cores or the most threads named
+    /// [densities: 1, 0.1, 0.05]
+    #[arg(long, conflicts_with = "batch")]
+    layout: bool,
     #[command(flatten)]
     table: TableFormat,
 }
+
+const BATCH_DENSITIES: [f64; 2] = [0.25, 0.1];
+const LAYOUT_DENSITIES: [f64; 3] = [1.0, 0.1, 0.05];
 
 const ROOF_OPERATORS: [Operator; 6] =
     [Operator::GateUp, Operator::Down, Operator::Ffn, Operator::FfnGateFirst, Operator::Predictor, Operator::Select];
@@ -83,7 +97,12 @@ pub fn run(arguments: &RoofArguments) -> Result<()> {
     plan.ranks = vec![RANKS[1]];
     plan.starts = !arguments.table.csv;
     plan.formats = or_default(&arguments.format, &every_format());
-    plan.densities = or_default(&arguments.density, &DENSITIES);
+    let usual: &[f64] = match (arguments.batch, arguments.layout) {
+        (true, _) => &BATCH_DENSITIES,
+        (_, true) => &LAYOUT_DENSITIES,
+        _ => &DENSITIES,
+    };
+    plan.densities = or_default(&arguments.density, usual);
     if !arguments.isa.is_empty() {
         plan.isas.clone_from(&arguments.isa);
     }
@@ -102,6 +121,10 @@ pub fn run(arguments: &RoofArguments) -> Result<()> {
     sort(&mut plan.isas, Isa::cmp);
     sort(&mut plan.formats, Format::cmp);
     sort(&mut plan.densities, |a, b| b.total_cmp(a));
+    if arguments.batch || arguments.layout {
+        let show = if arguments.batch { comparisons::batched } else { comparisons::laid_out };
+        return show(&plan, arguments.table);
+    }
     let Measured { record, starts } = measure(&plan, machine, this_build())?;
     // Selection runs on one thread out of caches; one thread's main memory is the only roof there is for it.
     let one = record.bandwidth.iter().find(|b| b.threads == 1).map(|b| b.bytes_per_s.median);
