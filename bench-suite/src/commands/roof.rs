@@ -27,7 +27,7 @@ use super::{
 /// Arguments of `thresher roof`.
 #[derive(Debug, Args)]
 pub struct RoofArguments {
-    /// Instruction sets: scalar, avx2, avx512 [default: the best that runs here]
+    /// Instruction sets: scalar, avx2, avx512, avx512vnni [default: the best that runs here]
     #[arg(long, value_delimiter = ',')]
     isa: Vec<Isa>,
     /// Weight formats: f32, f16, bf16, q8_0, q4_0 [default: all]
