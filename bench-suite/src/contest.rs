@@ -48,14 +48,14 @@ pub fn compare(plan: &Plan, peers: &[Box<dyn Peer>], machine: Machine, provenanc
             peers::check(peer.as_ref(), format, cpu)?;
         }
     }
-    let mut roof = Roof::new()?;
+    let mut roof = Roof::new(cpu)?;
     let mut bandwidth = vec![Vec::new()];
     let mut contests = Vec::new();
     let together = formats_that_fit_together(&plan.formats)?;
     let progress = progress_bar((together.len() * plan.rounds) as u64);
     for formats in together {
         progress.set_message(format!("filling layers with weights: {}", list(formats)));
-        let layers = formats.iter().map(|&format| fitting_layer(format)).collect::<Result<Vec<_>>>()?;
+        let layers = formats.iter().map(|&format| fitting_layer(cpu, format)).collect::<Result<Vec<_>>>()?;
         let mut cases = Vec::new();
         for (layer, &format) in layers.iter().zip(formats) {
             let ours = DENSITIES.map(|density| layer.whole_ffn(cpu, density));

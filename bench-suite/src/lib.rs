@@ -7,20 +7,24 @@
 //! | time one thing often, beside others, and say how sure | [`timing`] |
 //! | operators at the shape of a 70B layer, as things to time | [`workload`] |
 //! | a measurement record out of them | [`measure`] |
+//! | what one small call costs; two layouts; several tokens at once | [`start`], [`layouts`], [`batches`] |
 //! | other people's dense kernels, and ours against them | [`peers`], [`contest`] |
 //! | a policy with the audits that it learns from | [`audited`] |
 //! | what each policy does on 70B activations | [`outcomes`] |
 //! | one file per command of the program | [`commands`] |
 
 pub mod audited;
+pub mod batches;
 pub mod commands;
 pub mod contest;
 pub mod failure;
+pub mod layouts;
 pub mod machine;
 pub mod measure;
 pub mod outcomes;
 pub mod output;
 pub mod peers;
+pub mod start;
 pub mod summary;
 pub mod timing;
 pub mod workload;

@@ -48,6 +48,11 @@ pub fn available_memory_bytes() -> u64 {
     meminfo("MemAvailable")
 }
 
+/// The last-level cache that a core sees, in bytes; 0 if unknown.
+pub fn last_cache_bytes() -> u64 {
+    cache_bytes(3).max(cache_bytes(2))
+}
+
 fn gpu(probe: &Probe) -> Option<Gpu> {
     let Probe::Device(device) = probe else { return None };
     let (major, minor) = device.compute_capability;

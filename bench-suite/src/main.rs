@@ -7,7 +7,7 @@ use clap::{Parser, Subcommand, error::ErrorKind};
 
 /// Activation-sparse LLM decode: measured kernels, threshold policies, and what they are worth for LLaMA-70B
 ///
-/// Exit codes: 0 done, 1 a check fell short, 2 bad input or bad use. THRESHER_ISA=scalar|avx2|avx512 forces an
+/// Exit codes: 0 done, 1 a check fell short, 2 bad input or bad use. THRESHER_ISA=scalar|avx2|avx512|avx512vnni forces an
 /// instruction set.
 #[derive(Debug, Parser)]
 #[command(name = "thresher", version, max_term_width = 110)]

@@ -17,10 +17,11 @@ use threshold::PolicySpec;
 
 use crate::{
     Failure, Result,
-    machine::available_memory_bytes,
+    machine::{available_memory_bytes, last_cache_bytes},
     outcomes::Activations,
+    start::{Start, starts},
     timing,
-    workload::{Case, Layer, SHAPE, select},
+    workload::{Case, Layer, SHAPE, Subject, Work, select},
 };
 
 /// What to measure.
@@ -44,6 +45,17 @@ pub struct Plan {
     pub rounds: usize,
     /// Only cases whose id contains this.
     pub only: Option<String>,
+    /// Whether to time small calls too, on the most threads.
+    pub starts: bool,
+}
+
+/// What was measured.
+#[derive(Debug, Clone)]
+pub struct Measured {
+    /// Everything that travels.
+    pub record: Record,
+    /// Small calls, where the plan asks for them.
+    pub starts: Vec<Start>,
 }
 
 /// Densities that a 70B FFN is measured at.
@@ -51,7 +63,7 @@ pub const DENSITIES: [f64; 5] = [1.0, 0.5, 0.25, 0.1, 0.05];
 /// Ranks of the field's predictors: Deja Vu's 1000 to a power of two and half of it, PowerInfer's mean for 70B.
 pub const RANKS: [usize; 3] = [512, 1024, 1919];
 const BYTES_PER_GB: f64 = 1e9;
-const NO_REST: Duration = Duration::ZERO;
+pub(crate) const NO_REST: Duration = Duration::ZERO;
 
 impl Plan {
     /// Every operator in the formats that 70B models are decoded in, the best instruction set, all cores.
@@ -69,12 +81,46 @@ impl Plan {
             policies: Vec::new(),
             rounds,
             only: None,
+            starts: false,
         })
     }
 
-    fn wants(&self, case: &Case<'_>) -> bool {
-        self.operators.contains(&case.subject.operator)
-            && self.only.as_ref().is_none_or(|only| case.subject.id().contains(only.as_str()))
+    fn wants(&self, subject: &Subject) -> bool {
+        self.operators.contains(&subject.operator)
+            && self.only.as_ref().is_none_or(|only| subject.id().contains(only.as_str()))
+    }
+
+    /// What is wanted of a layer in that format.
+    fn work(&self, cpu: &Cpu, format: Format) -> Result<Vec<Work>> {
+        let by_density = [Work::GateUp, Work::Down, Work::Ffn, Work::FfnGateFirst];
+        let mut all: Vec<Work> =
+            self.densities.iter().flat_map(|&density| by_density.map(|operator| operator(density))).collect();
+        let (kv_rows, query_rows) = (SHAPE.kv_heads * SHAPE.head_dim, SHAPE.heads * SHAPE.head_dim);
+        all.extend([kv_rows, query_rows, SHAPE.vocab].map(Work::Gemv));
+        let mut ranks: Vec<usize> = self.ranks.iter().map(|rank| rank.next_multiple_of(format.block_len())).collect();
+        ranks.sort_unstable();
+        ranks.dedup();
+        all.extend(ranks.into_iter().map(Work::Predictor));
+        let mut wanted = Vec::new();
+        for work in all {
+            if self.wants(&work.subject(cpu, format)?) {
+                wanted.push(work);
+            }
+        }
+        Ok(wanted)
+    }
+
+    /// Formats of which anything is wanted: no layer is filled for nothing.
+    fn wanted_formats(&self, cpus: &[Cpu]) -> Result<Vec<Format>> {
+        let mut wanted = Vec::new();
+        for &format in &self.formats {
+            for cpu in cpus {
+                if !wanted.contains(&format) && !self.work(cpu, format)?.is_empty() {
+                    wanted.push(format);
+                }
+            }
+        }
+        Ok(wanted)
     }
 
     fn cpus(&self) -> Result<Vec<Cpu>> {
@@ -90,20 +136,32 @@ impl Plan {
 ///
 /// # Errors
 /// Nothing matches the plan; not enough memory; a kernel refuses what it is given.
-pub fn measure(plan: &Plan, machine: Machine, provenance: Provenance) -> Result<Record> {
+pub fn measure(plan: &Plan, machine: Machine, provenance: Provenance) -> Result<Measured> {
     let cpus = plan.cpus()?;
     let mut record = Record::new(machine, provenance);
-    let mut roof = Roof::new()?;
+    let mut small = Vec::new();
+    let most = plan.threads.iter().copied().max().unwrap_or(1);
+    let mut roof = Roof::new(widest(&cpus)?)?;
+    let mut huge_pages = Vec::new();
     let mut bandwidth = vec![Vec::new(); cpus.len()];
-    let together = formats_that_fit_together(&plan.formats)?;
+    let formats = plan.wanted_formats(&cpus)?;
+    let together = formats_that_fit_together(&formats)?;
     let progress = progress_bar(((together.len() + 1) * plan.rounds) as u64);
     for formats in together {
         progress.set_message(format!("filling layers with weights: {}", list(formats)));
-        let layers = formats.iter().map(|&format| fitting_layer(format)).collect::<Result<Vec<_>>>()?;
+        let layers = formats.iter().map(|&format| fitting_layer(widest(&cpus)?, format));
+        let layers = layers.collect::<Result<Vec<_>>>()?;
+        huge_pages.extend(
+            layers.iter().filter_map(|layer| Some((Layer::bytes(layer.format()).ok()?, layer.huge_page_share()?))),
+        );
         let mut cases = layer_cases(plan, &cpus, &layers)?;
         progress.set_message(format!("{} operators in {}", cases.len(), list(formats)));
         run_rounds(plan.rounds, &cpus, &mut cases, Some((&mut roof, &mut bandwidth)), NO_REST, &progress)?;
         record.measurements.extend(cases.iter().flat_map(|(_, case)| case.measurement()));
+        for cpu in cpus.iter().filter(|cpu| plan.starts && cpu.threads() == most) {
+            progress.set_message("small calls");
+            small.extend(starts(plan.rounds, cpu, &layers, &mut roof)?);
+        }
     }
     progress.set_message("selection");
     let mut selections = selection_cases(plan)?;
@@ -115,26 +173,36 @@ pub fn measure(plan: &Plan, machine: Machine, provenance: Provenance) -> Result<
         return Err(Failure::input(format!("nothing to measure matches `{only}`: try gate_up, down, f16 or t1")));
     }
     record.bandwidth = best_per_thread_count(&cpus, &bandwidth);
-    Ok(record)
+    let bytes: usize = huge_pages.iter().map(|layer| layer.0).sum();
+    if bytes > 0 {
+        let huge: f64 = huge_pages.iter().map(|&(bytes, share)| bytes as f64 * share).sum();
+        record.huge_page_share = Some(huge / bytes as f64);
+    }
+    Ok(Measured { record, starts: small })
 }
 
 /// All formats at once where memory allows, else one after the other.
 pub(crate) fn formats_that_fit_together(formats: &[Format]) -> Result<Vec<&[Format]>> {
     let wanted = formats.iter().map(|&format| Layer::bytes(format)).sum::<Result<usize>>()?;
     let fits = wanted as u64 <= available_memory_bytes();
-    Ok(if fits { vec![formats] } else { formats.chunks(1).collect() })
+    Ok(if fits && !formats.is_empty() { vec![formats] } else { formats.chunks(1).collect() })
 }
 
 pub(crate) fn list(formats: &[Format]) -> String {
     formats.iter().map(Format::to_string).collect::<Vec<_>>().join(", ")
 }
 
-/// How fast each pool of threads reads memory, over `rounds` rounds.
+/// The pool of most threads: the one that fills memory.
+pub(crate) fn widest(cpus: &[Cpu]) -> Result<&Cpu> {
+    cpus.iter().max_by_key(|cpu| cpu.threads()).ok_or_else(|| Failure::input("no threads to measure with"))
+}
+
+/// How fast each pool of threads reads memory, over `rounds` rounds, and which share of that memory lay on huge pages.
 ///
 /// # Errors
 /// Not enough memory.
-pub fn bandwidth(cpus: &[Cpu], rounds: usize) -> Result<Vec<Bandwidth>> {
-    let mut roof = Roof::new()?;
+pub fn bandwidth(cpus: &[Cpu], rounds: usize) -> Result<(Vec<Bandwidth>, Option<f64>)> {
+    let mut roof = Roof::new(widest(cpus)?)?;
     let mut samples = vec![Vec::new(); cpus.len()];
     let progress = progress_bar(rounds as u64);
     progress.set_message("read bandwidth");
@@ -145,10 +213,10 @@ pub fn bandwidth(cpus: &[Cpu], rounds: usize) -> Result<Vec<Bandwidth>> {
         progress.inc(1);
     }
     progress.finish_and_clear();
-    Ok(best_per_thread_count(cpus, &samples))
+    Ok((best_per_thread_count(cpus, &samples), roof.memory.huge_page_share()))
 }
 
-pub(crate) fn fitting_layer(format: Format) -> Result<Layer> {
+pub(crate) fn fitting_layer(cpu: &Cpu, format: Format) -> Result<Layer> {
     let (wanted, free) = (Layer::bytes(format)?, available_memory_bytes());
     // 0 means that the system does not say.
     if free > 0 && wanted as u64 > free {
@@ -158,7 +226,7 @@ pub(crate) fn fitting_layer(format: Format) -> Result<Layer> {
             free as f64 / BYTES_PER_GB
         )));
     }
-    Layer::new(format)
+    Layer::new(cpu, format)
 }
 
 /// A case and which of the pools it runs on.
@@ -167,25 +235,8 @@ pub(crate) type Placed<'a> = (usize, Case<'a>);
 fn layer_cases<'a>(plan: &Plan, cpus: &'a [Cpu], layers: &'a [Layer]) -> Result<Vec<Placed<'a>>> {
     let mut cases = Vec::new();
     for (layer, (pool, cpu)) in layers.iter().flat_map(|layer| cpus.iter().enumerate().map(move |cpu| (layer, cpu))) {
-        let mut add = |case: Case<'a>| {
-            if plan.wants(&case) {
-                cases.push((pool, case));
-            }
-        };
-        for &density in &plan.densities {
-            add(layer.gate_up(cpu, density)?);
-            add(layer.down(cpu, density)?);
-            add(layer.whole_ffn(cpu, density)?);
-        }
-        let (kv_rows, query_rows) = (SHAPE.kv_heads * SHAPE.head_dim, SHAPE.heads * SHAPE.head_dim);
-        for rows in [kv_rows, query_rows, SHAPE.vocab] {
-            add(layer.gemv(cpu, rows)?);
-        }
-        let mut ranks: Vec<usize> = plan.ranks.iter().map(|&rank| layer.padded(rank)).collect();
-        ranks.sort_unstable();
-        ranks.dedup();
-        for rank in ranks {
-            add(layer.predictor(cpu, rank)?);
+        for work in plan.work(cpu, layer.format())? {
+            cases.push((pool, layer.case(cpu, work)?));
         }
     }
     Ok(cases)
@@ -203,7 +254,7 @@ fn selection_cases<'a>(plan: &Plan) -> Result<Vec<Placed<'a>>> {
             continue;
         }
         let case = select(spec, activations.policy(spec)?, &mut activations.stream(1)?)?;
-        if plan.wants(&case) {
+        if plan.wants(&case.subject) {
             cases.push((0, case));
         }
     }
@@ -250,27 +301,38 @@ pub(crate) fn run_rounds(
 }
 
 /// Memory of its own that is read to see how fast memory is just then: what the caches keep of it is no weight.
+///
+/// A window at a time, and none again before caches have forgotten it: each window is twice the last-level cache, so the
+/// reads around a case also leave nothing of its weights to the next one.
 pub(crate) struct Roof {
     memory: OwnedMatrix,
+    window_bytes: usize,
     turn: usize,
 }
 
 impl Roof {
-    /// Read at a time: twice the caches of a large desktop, milliseconds.
-    const WINDOW_BYTES: usize = 64 << 20;
-    const WINDOWS: usize = 8;
+    /// Milliseconds of reading, and more than what starting the threads could blur: reading four times as much at once
+    /// is 1 % faster (two cores of an EPYC with Zen 4).
+    const LEAST_WINDOW_BYTES: usize = 64 << 20;
+    const LEAST_BYTES: usize = 512 << 20;
 
-    pub(crate) fn new() -> Result<Self> {
-        let rows = Self::WINDOW_BYTES / (4 * SHAPE.hidden);
-        Ok(Self { memory: OwnedMatrix::random(Format::F32, Self::WINDOWS * rows, SHAPE.hidden, 7)?, turn: 0 })
+    /// Memory filled by the threads of `cpu`.
+    pub(crate) fn new(cpu: &Cpu) -> Result<Self> {
+        let row_bytes = Format::F32.row_bytes(SHAPE.hidden)?;
+        let window = Self::LEAST_WINDOW_BYTES.max(2 * last_cache_bytes() as usize).next_multiple_of(row_bytes);
+        let windows = Self::LEAST_BYTES.div_ceil(window).max(2);
+        let rows = windows * window / row_bytes;
+        let memory = cpu.install(|| OwnedMatrix::random(Format::F32, rows, SHAPE.hidden, 7))?;
+        Ok(Self { memory, window_bytes: window, turn: 0 })
     }
 
-    fn bytes_per_s(&mut self, cpu: &Cpu) -> Result<f64> {
-        self.turn = (self.turn + 1) % Self::WINDOWS;
-        let window = &self.memory.view()?.bytes()[self.turn * Self::WINDOW_BYTES..][..Self::WINDOW_BYTES];
+    pub(crate) fn bytes_per_s(&mut self, cpu: &Cpu) -> Result<f64> {
+        let all = self.memory.view()?.bytes();
+        self.turn = (self.turn + 1) % (all.len() / self.window_bytes);
+        let window = &all[self.turn * self.window_bytes..][..self.window_bytes];
         let (seconds, sum) = time(|| cpu.read_all(window));
         black_box(sum);
-        Ok(Self::WINDOW_BYTES as f64 / seconds)
+        Ok(window.len() as f64 / seconds)
     }
 }
 

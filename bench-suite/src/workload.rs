@@ -6,14 +6,14 @@
 
 use cost_model::{format::WeightFormat, model::ModelShape, operator::Operator, record::Measurement};
 use kernels_cpu::{
-    Activation, Cpu, Format, Matrix, Operator as KernelOperator,
+    Activation, Cpu, Ffn, FfnToken, Format, Gating, Matrix, Operator as KernelOperator,
     synthetic::{OwnedMatrix, Random, Rotation},
 };
 use predictor::LowRank;
 use threshold::{Policy, PolicySpec, ScoreStream};
 
 use crate::{
-    Result,
+    Failure, Result,
     audited::AuditedPolicy,
     peers::{DenseFfn, Layout, Peer},
     timing,
@@ -60,6 +60,87 @@ impl Subject {
             (None, None) => format!("density {}", self.density),
         };
         format!("{} {}x{} {detail} t{}", self.kernel, self.rows, self.cols, self.threads)
+    }
+}
+
+/// An operator of a layer, and what there is to choose about it.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub enum Work {
+    /// Gate and up at a density.
+    GateUp(f64),
+    /// Down at a density.
+    Down(f64),
+    /// The whole FFN at a density.
+    Ffn(f64),
+    /// The whole FFN with a gate that lets that share of its neurons through.
+    FfnGateFirst(f64),
+    /// A dense projection with that many outputs.
+    Gemv(usize),
+    /// A low-rank predictor; its rank is padded to whole blocks.
+    Predictor(usize),
+}
+
+impl Work {
+    /// How a record names it. Where the density is what survives, this is the one that is aimed at.
+    ///
+    /// # Errors
+    /// None in practice.
+    pub fn subject(self, cpu: &Cpu, format: Format) -> Result<Subject> {
+        let (operator, kernel_operator, rows, density, rank) = match self {
+            Self::GateUp(density) => (Operator::GateUp, Some(KernelOperator::GateUp), NEURONS, density, None),
+            Self::Down(density) => (Operator::Down, Some(KernelOperator::Down), NEURONS, density, None),
+            Self::Ffn(density) => (Operator::Ffn, None, NEURONS, density, None),
+            Self::FfnGateFirst(density) => (Operator::FfnGateFirst, None, NEURONS, density, None),
+            Self::Gemv(rows) => (Operator::Gemv, Some(KernelOperator::Gemv), rows, 1.0, None),
+            Self::Predictor(rank) => {
+                (Operator::Predictor, None, NEURONS, 1.0, Some(rank.next_multiple_of(format.block_len())))
+            }
+        };
+        let named = Matrix::new(format, 0, HIDDEN, &[])?;
+        let kernel = match kernel_operator {
+            Some(part) => cpu.kernel_name(part, &named),
+            None => format!("{operator}/{}/{format}", cpu.kernel(&named).isa()),
+        };
+        let weights = record_format(format);
+        Ok(Subject {
+            operator,
+            kernel,
+            isa: cpu.isa().to_string(),
+            format: weights,
+            rows,
+            cols: HIDDEN,
+            density,
+            threads: cpu.threads(),
+            bytes: operator.weight_bytes(weights, (rows, HIDDEN), density, rank.unwrap_or(0)),
+            policy: None,
+            rank,
+        })
+    }
+}
+
+/// Hidden states that a gate takes turns on, so that not the same neurons survive twice in a row.
+const GATED_TOKENS: u64 = 2;
+
+/// What lets a share of a layer's neurons through.
+struct Gate {
+    activation: Activation,
+    threshold: f32,
+    /// Neurons that it lets through.
+    kept: usize,
+}
+
+impl Gate {
+    /// Lets the `wanted` neurons of largest activation through, fewer only where equals stand at the edge. ReLU where it leaves as
+    /// many, which on random weights is half of them, SiLU above.
+    fn keeping(wanted: usize, gates: &[f32]) -> Self {
+        let positive = gates.iter().filter(|&&gate| gate > 0.0).count();
+        let activation = if wanted <= positive { Activation::Relu } else { Activation::Silu };
+        let mut magnitudes: Vec<f32> = gates.iter().map(|&gate| activation.apply(gate).abs()).collect();
+        magnitudes.sort_by(|a, b| b.total_cmp(a));
+        // What is at most the threshold is dropped: the largest magnitude that is not wanted.
+        let threshold = magnitudes.get(wanted).copied().unwrap_or(0.0);
+        let kept = magnitudes.partition_point(|&magnitude| magnitude > threshold);
+        Self { activation, threshold, kept }
     }
 }
 
@@ -117,13 +198,28 @@ impl Layer {
         Ok(3 * NEURONS * format.row_bytes(HIDDEN)?)
     }
 
-    /// Random weights, filled by all cores.
+    /// Random weights, filled by the threads of `cpu`, which should be those that read them or as many.
     ///
     /// # Errors
     /// The system refuses the memory.
-    pub fn new(format: Format) -> Result<Self> {
-        let weights = OwnedMatrix::random(format, 3 * NEURONS, HIDDEN, 1)?;
+    pub fn new(cpu: &Cpu, format: Format) -> Result<Self> {
+        let weights = cpu.install(|| OwnedMatrix::layer(format, NEURONS, HIDDEN, 1))?;
         Ok(Self { format, weights, x: Random::new(2).vector(HIDDEN) })
+    }
+
+    /// Share of the weights that lie on huge pages now; `None` where the system does not tell.
+    pub fn huge_page_share(&self) -> Option<f64> {
+        self.weights.huge_page_share()
+    }
+
+    /// Neurons of the layer.
+    pub fn neurons(&self) -> usize {
+        NEURONS
+    }
+
+    /// Format of the weights.
+    pub fn format(&self) -> Format {
+        self.format
     }
 
     /// All bytes, to measure how fast they can be read.
@@ -148,20 +244,18 @@ impl Layer {
         Ok([matrix(0)?, matrix(1)?, matrix(2)?])
     }
 
-    fn subject(&self, cpu: &Cpu, operator: Operator, rows: usize, density: f64) -> Subject {
-        let format = record_format(self.format);
-        Subject {
-            operator,
-            kernel: format!("{operator}/{}/{}", cpu.isa(), self.format),
-            isa: cpu.isa().to_string(),
-            format,
-            rows,
-            cols: HIDDEN,
-            density,
-            threads: cpu.threads(),
-            bytes: operator.weight_bytes(format, (rows, HIDDEN), density, 0),
-            policy: None,
-            rank: None,
+    /// An operator of this layer.
+    ///
+    /// # Errors
+    /// None in practice.
+    pub fn case<'a>(&'a self, cpu: &'a Cpu, work: Work) -> Result<Case<'a>> {
+        match work {
+            Work::GateUp(density) => self.gate_up(cpu, density),
+            Work::Down(density) => self.down(cpu, density),
+            Work::Ffn(density) => self.whole_ffn(cpu, density),
+            Work::FfnGateFirst(density) => self.ffn_gate_first(cpu, density),
+            Work::Gemv(rows) => self.gemv(cpu, rows),
+            Work::Predictor(rank) => self.predictor(cpu, rank),
         }
     }
 
@@ -173,8 +267,7 @@ impl Layer {
         let [gate, up, _] = self.ffn()?;
         let mut sets = Rotation::new(NEURONS, density, 3);
         let mut h = vec![0.0; sets.set_len()];
-        let mut subject = self.subject(cpu, Operator::GateUp, NEURONS, density);
-        subject.kernel = cpu.kernel_name(KernelOperator::GateUp, &gate);
+        let subject = Work::GateUp(density).subject(cpu, self.format)?;
         Ok(Case::new(subject, move || {
             Ok(cpu.gate_up(&gate, &up, Activation::Relu, &self.x, sets.next_set(), &mut h)?)
         }))
@@ -189,25 +282,96 @@ impl Layer {
         let mut sets = Rotation::new(NEURONS, density, 4);
         let h = Random::new(5).vector(sets.set_len());
         let mut y = vec![0.0; HIDDEN];
-        let mut subject = self.subject(cpu, Operator::Down, NEURONS, density);
-        subject.kernel = cpu.kernel_name(KernelOperator::Down, &down);
+        let subject = Work::Down(density).subject(cpu, self.format)?;
         Ok(Case::new(subject, move || Ok(cpu.down(&down, &h, sets.next_set(), &mut y)?)))
     }
 
-    /// Gate, up and down one after the other at a density: what the parts compose to, measured as a whole.
+    /// Gate, up and down at a density as one operator: what the parts compose to, measured as a whole.
     ///
     /// # Errors
     /// None in practice.
     pub fn whole_ffn<'a>(&'a self, cpu: &'a Cpu, density: f64) -> Result<Case<'a>> {
-        let [gate, up, down] = self.ffn()?;
+        self.ffn_over(cpu, self.ffn()?, density)
+    }
+
+    /// The same over the same bytes, as if each neuron's three rows lay in one piece.
+    ///
+    /// # Errors
+    /// None in practice.
+    pub fn bundled_ffn<'a>(&'a self, cpu: &'a Cpu, density: f64) -> Result<Case<'a>> {
+        self.ffn_over(cpu, Matrix::bundle(self.format, NEURONS, HIDDEN, self.all_bytes()?)?, density)
+    }
+
+    fn ffn_over<'a>(&'a self, cpu: &'a Cpu, matrices: [Matrix<'a>; 3], density: f64) -> Result<Case<'a>> {
+        let [gate, up, down] = matrices;
+        let ffn = Ffn::new(gate, up, down, Activation::Relu, Gating::Together)?;
         let mut sets = Rotation::new(NEURONS, density, 6);
-        let mut h = vec![0.0; sets.set_len()];
         let mut y = vec![0.0; HIDDEN];
-        let subject = self.subject(cpu, Operator::Ffn, NEURONS, density);
+        let subject = Work::Ffn(density).subject(cpu, self.format)?;
+        Ok(Case::new(subject, move || Ok(cpu.ffn(&ffn, &self.x, sets.next_set(), &mut y).map(drop)?)))
+    }
+
+    /// The whole FFN over `batch` tokens with a hidden state and active neurons of their own each. Bytes are those of
+    /// the rows that any token names, in the mean over turns.
+    ///
+    /// # Errors
+    /// None in practice.
+    pub fn batched_ffn<'a>(&'a self, cpu: &'a Cpu, density: f64, batch: usize) -> Result<Case<'a>> {
+        let [gate, up, down] = self.ffn()?;
+        let ffn = Ffn::new(gate, up, down, Activation::Relu, Gating::Together)?;
+        // Shuffled apart, the tokens' sets are independent of each other.
+        let mut tokens: Vec<(Vec<f32>, Rotation, Vec<f32>)> = (0..batch as u64)
+            .map(|t| (Random::new(40 + t).vector(HIDDEN), Rotation::new(NEURONS, density, 60 + t), vec![0.0; HIDDEN]))
+            .collect();
+        let turns = NEURONS / tokens.first().map_or(NEURONS, |token| token.1.set_len());
+        let mut named = 0;
+        for _ in 0..turns {
+            let mut rows: Vec<u32> = tokens.iter_mut().flat_map(|token| token.1.next_set().to_vec()).collect();
+            rows.sort_unstable();
+            rows.dedup();
+            named += rows.len();
+        }
+        let share = named as f64 / (turns * NEURONS) as f64;
+        let subject = Work::Ffn(density).subject(cpu, self.format)?;
+        let bytes = subject.operator.weight_bytes(subject.format, (NEURONS, HIDDEN), share, 0);
+        let kernel = format!("{} batch {batch}", subject.kernel);
+        Ok(Case::new(Subject { bytes, kernel, ..subject }, move || {
+            let tokens = tokens.iter_mut().map(|(x, sets, y)| FfnToken { x, active: sets.next_set(), y });
+            Ok(cpu.ffn_batch(&ffn, &mut tokens.collect::<Vec<_>>()).map(drop)?)
+        }))
+    }
+
+    /// The whole FFN over every neuron, whose gate lets about that share of them through to up and down. What the case
+    /// names as its density and bytes is what does come through.
+    ///
+    /// # Errors
+    /// None in practice.
+    pub fn ffn_gate_first<'a>(&'a self, cpu: &'a Cpu, density: f64) -> Result<Case<'a>> {
+        let [gate, up, down] = self.ffn()?;
+        let all: Vec<u32> = (0..NEURONS as u32).collect();
+        let wanted = ((density * NEURONS as f64).round() as usize).clamp(1, NEURONS);
+        let mut gates = vec![0.0; NEURONS];
+        let mut tokens = Vec::new();
+        for token in 0..GATED_TOKENS {
+            let x = Random::new(20 + token).vector(HIDDEN);
+            cpu.gemv(&gate, &x, &all, &mut gates)?;
+            let Gate { activation, threshold, kept } = Gate::keeping(wanted, &gates);
+            tokens.push((Ffn::new(gate, up, down, activation, Gating::First { threshold })?, x, kept));
+        }
+        let kept = tokens.iter().map(|token| token.2).sum::<usize>() as f64 / tokens.len() as f64;
+        let through = if kept == wanted as f64 { density } else { kept / NEURONS as f64 };
+        let subject = Work::FfnGateFirst(through).subject(cpu, self.format)?;
+        let mut y = vec![0.0; HIDDEN];
+        let mut turn = 0;
         Ok(Case::new(subject, move || {
-            let active = sets.next_set();
-            cpu.gate_up(&gate, &up, Activation::Relu, &self.x, active, &mut h)?;
-            Ok(cpu.down(&down, &h, active, &mut y)?)
+            turn = (turn + 1) % tokens.len();
+            let (ffn, x, kept) = &tokens[turn];
+            match cpu.ffn(ffn, x, &all, &mut y)? {
+                through if through == *kept => Ok(()),
+                through => Err(Failure::short(format!(
+                    "{through} neurons came through a gate that lets {kept} through: results depend on how rows are shared"
+                ))),
+            }
         }))
     }
 
@@ -223,7 +387,7 @@ impl Layer {
         let mut run = peer.ffn(DenseFfn::new(layout, ffn)?, cpu.threads())?;
         let mut y = vec![0.0; HIDDEN];
         let kernel = format!("{}/{}", peer.name(), self.format);
-        let subject = Subject { kernel, isa: peer.name().to_owned(), ..self.subject(cpu, Operator::Ffn, NEURONS, 1.0) };
+        let subject = Subject { kernel, isa: peer.name().to_owned(), ..Work::Ffn(1.0).subject(cpu, self.format)? };
         Ok(Case::new(subject, move || run(&self.x, &mut y)))
     }
 
@@ -235,17 +399,11 @@ impl Layer {
         let all: Vec<u32> = (0..rows as u32).collect();
         let mut out = vec![0.0; rows];
         let mut turn = 0;
-        let mut subject = self.subject(cpu, Operator::Gemv, rows, 1.0);
-        subject.kernel = cpu.kernel_name(KernelOperator::Gemv, &self.part(rows, HIDDEN, 0)?);
+        let subject = Work::Gemv(rows).subject(cpu, self.format)?;
         Ok(Case::new(subject, move || {
             turn += 1;
             Ok(cpu.gemv(&self.part(rows, HIDDEN, turn)?, &self.x, &all, &mut out)?)
         }))
-    }
-
-    /// A rank in whole blocks of this format.
-    pub fn padded(&self, rank: usize) -> usize {
-        rank.next_multiple_of(self.format.block_len())
     }
 
     /// A low-rank predictor; the rank is padded to whole blocks.
@@ -253,15 +411,15 @@ impl Layer {
     /// # Errors
     /// None in practice.
     pub fn predictor<'a>(&'a self, cpu: &'a Cpu, rank: usize) -> Result<Case<'a>> {
-        let rank = self.padded(rank);
+        let subject = Work::Predictor(rank).subject(cpu, self.format)?;
+        let rank = rank.next_multiple_of(self.format.block_len());
         // Even places for fc1 and odd ones for fc2 would overlap in part: both walk at their own pace instead.
         let turns =
             (0..8).map(|turn| Ok(LowRank::new(self.part(rank, HIDDEN, 7 * turn)?, self.part(NEURONS, rank, turn)?)?));
         let mut predictors = turns.collect::<Result<Vec<_>>>()?;
         let mut scores = vec![0.0; NEURONS];
         let mut turn = 0;
-        let bytes = predictors[0].cost().bytes as u64;
-        let subject = Subject { bytes, rank: Some(rank), ..self.subject(cpu, Operator::Predictor, NEURONS, 1.0) };
+        let subject = Subject { bytes: predictors[0].cost().bytes as u64, ..subject };
         Ok(Case::new(subject, move || {
             turn = (turn + 1) % predictors.len();
             Ok(predictors[turn].scores(cpu, &self.x, &mut scores)?)
@@ -319,5 +477,25 @@ pub fn kernel_format(format: WeightFormat) -> Format {
         WeightFormat::Bf16 => Format::Bf16,
         WeightFormat::Q8_0 => Format::Q8_0,
         WeightFormat::Q4_0 => Format::Q4_0,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_gate_lets_as_many_through_as_are_wanted() {
+        let gates = Random::new(1).vector(1000);
+        for wanted in [1, 50, 400, 900, 1000] {
+            let gate = Gate::keeping(wanted, &gates);
+            let magnitudes = gates.iter().map(|&g| gate.activation.apply(g).abs());
+            assert_eq!(magnitudes.filter(|&m| m > gate.threshold).count(), wanted);
+            assert_eq!(gate.kept, wanted);
+            assert_eq!(gate.activation == Activation::Relu, wanted <= 400);
+        }
+        assert_eq!(Gate::keeping(1000, &gates).threshold, 0.0);
+        // Equals stand or fall together.
+        assert_eq!(Gate::keeping(1, &[2.0, 2.0, 1.0]).kept, 0);
     }
 }

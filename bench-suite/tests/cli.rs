@@ -78,10 +78,11 @@ fn compose_writes_a_whole_report_from_a_record() {
 
 #[test]
 fn compose_is_repeatable() {
-    let folder = tempfile::tempdir().unwrap();
+    // One that only selects and one that audits at random and learns.
+    let (folder, scenario) = folder_with("s.toml", "policies = [\"dense\", \"fixed:0.05\", \"dynamic:miss=0.05\"]\n");
     let table = |name: &str| {
         let out = folder.path().join(name);
-        done(&["compose", text(&record()), "--out", text(&out)]);
+        done(&["compose", text(&record()), "--scenario", text(&scenario), "--out", text(&out)]);
         fs::read(out.join("configurations.csv")).unwrap()
     };
     assert_eq!(table("a"), table("b"));
@@ -161,12 +162,14 @@ fn folders_that_cannot_be_written_are_refused_before_any_work() {
 #[cfg(target_os = "linux")]
 #[test]
 fn a_full_disk_leaves_the_old_report_as_it_was() {
+    let (_scenario_folder, scenario) = folder_with("s.toml", "policies = [\"dense\", \"fixed:0.05\"]\n");
     let folder = tempfile::tempdir().unwrap();
     fs::write(folder.path().join("index.html"), "old").unwrap();
     let command = format!(
-        "trap '' XFSZ; ulimit -f 8; exec {} compose {} --out {}",
+        "trap '' XFSZ; ulimit -f 8; exec {} compose {} --scenario {} --out {}",
         env!("CARGO_BIN_EXE_thresher"),
         text(&record()),
+        text(&scenario),
         text(folder.path())
     );
     let output = Command::new("sh").args(["-c", &command]).output().unwrap();
@@ -222,7 +225,7 @@ fn measure_writes_a_record_that_compose_reads() {
     let json: serde_json::Value = serde_json::from_slice(&fs::read(&file).unwrap()).unwrap();
     assert_eq!(json["schema"], "thresher-record/1");
     assert!(json["measurements"].as_array().unwrap().iter().all(|m| m["operator"] == "select"));
-    // Selection alone composes to nothing, and the message says what is missing.
+    // Selection alone composes to nothing, and the message says what is missing, before any policy is run.
     refused(&["compose", text(&file), "--out", text(&folder.path().join("out"))], &["gemv"]);
 }
 
@@ -258,6 +261,7 @@ fn bad_use_is_told_in_one_line() {
     );
     refused(&["roof", "--density", "0"], &["density"]);
     refused(&["roof", "--isa", "sse9"], &["sse9"]);
+    refused(&["roof", "--batch", "--layout"], &["--layout", "--batch"]);
     let forced =
         Command::new(env!("CARGO_BIN_EXE_thresher")).env("THRESHER_ISA", "sse9").arg("doctor").output().unwrap();
     assert_eq!(forced.status.code(), Some(2));

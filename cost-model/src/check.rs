@@ -32,6 +32,9 @@ impl Record {
             return Err(invalid(name, "machine.fingerprint", fault));
         }
         self.check_bandwidth(name)?;
+        if let Some(share) = self.huge_page_share.filter(|share| !(0.0..=1.0).contains(share)) {
+            return Err(invalid(name, "huge_page_share", format!("is {share}, wanted 0 to 1")));
+        }
         let mut seen = BTreeSet::new();
         for measurement in &self.measurements {
             self.check_measurement(measurement, name)?;

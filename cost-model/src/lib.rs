@@ -59,6 +59,7 @@
 //! # }
 //! ```
 
+pub mod affine;
 pub mod anchors;
 pub mod atomic;
 mod check;
@@ -68,6 +69,7 @@ pub mod criterion;
 pub mod curve;
 pub mod estimate;
 mod family;
+pub mod fit;
 pub mod format;
 mod hash;
 pub mod machine;

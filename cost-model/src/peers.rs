@@ -5,6 +5,7 @@ use std::fmt;
 
 use serde::Serialize;
 
+use crate::affine::Affine;
 use crate::estimate::Estimate;
 use crate::format::WeightFormat;
 use crate::number::fixed;
@@ -92,43 +93,6 @@ impl fmt::Display for Crossover {
             Self::Below(density) => write!(f, "wins below density {}", fixed(*density, 2)),
             Self::Never => write!(f, "wins at no density"),
         }
-    }
-}
-
-/// Time as an affine function of density.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub struct Affine {
-    /// Seconds at density 0.
-    pub start: f64,
-    /// Seconds per unit of density.
-    pub slope: f64,
-}
-
-impl Affine {
-    /// The line of least squared relative error through `(density, seconds)`: seconds grow twentyfold between the ends,
-    /// and absolute errors would leave the sparse end to chance. `None` with fewer than two densities.
-    pub fn fit(points: impl IntoIterator<Item = (f64, f64)>) -> Option<Self> {
-        let (mut w, mut wx, mut wy, mut wxx, mut wxy) = (0.0, 0.0, 0.0, 0.0, 0.0);
-        for (x, y) in points {
-            let weight = 1.0 / (y * y);
-            w += weight;
-            wx += weight * x;
-            wy += weight * y;
-            wxx += weight * x * x;
-            wxy += weight * x * y;
-        }
-        let spread = w * wxx - wx * wx;
-        // One density alone leaves nothing but rounding.
-        if spread.is_nan() || spread <= 1e-9 * w * wxx {
-            return None;
-        }
-        let slope = (w * wxy - wx * wy) / spread;
-        Some(Self { start: (wy - slope * wx) / w, slope })
-    }
-
-    /// Seconds at a density.
-    pub fn at(&self, density: f64) -> f64 {
-        self.start + density * self.slope
     }
 }
 

@@ -28,6 +28,9 @@ pub struct Record {
     pub provenance: Provenance,
     /// Read bandwidth of main memory.
     pub bandwidth: Vec<Bandwidth>,
+    /// Share of the weights that lay on huge pages while they were read; absent where the system does not tell.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub huge_page_share: Option<f64>,
     /// Operators.
     pub measurements: Vec<Measurement>,
 }
@@ -247,7 +250,14 @@ struct SchemaOnly {
 impl Record {
     /// An empty record of this machine.
     pub fn new(machine: Machine, provenance: Provenance) -> Self {
-        Self { schema: SCHEMA.to_owned(), machine, provenance, bandwidth: Vec::new(), measurements: Vec::new() }
+        Self {
+            schema: SCHEMA.to_owned(),
+            machine,
+            provenance,
+            bandwidth: Vec::new(),
+            huge_page_share: None,
+            measurements: Vec::new(),
+        }
     }
 
     /// Reads and checks a record file.
@@ -307,7 +317,7 @@ impl Record {
     /// One record per machine out of any number.
     ///
     /// Records of one machine must come from one commit; they are joined, and of two bandwidths at
-    /// the same thread count the faster stays, being the better roof.
+    /// the same thread count the faster stays, being the better roof, and of two shares of huge pages the smaller.
     ///
     /// # Errors
     /// [`RecordError::MixedCommits`]; [`RecordError::Duplicate`] when two records of one machine
@@ -346,6 +356,8 @@ impl Record {
                 None => self.bandwidth.push(new),
             }
         }
+        let shares = [self.huge_page_share, other.huge_page_share];
+        self.huge_page_share = shares.into_iter().flatten().reduce(f64::min);
         self.measurements.extend(other.measurements);
         Ok(())
     }

@@ -29,6 +29,7 @@ fn what_is_written_is_read_back() {
     let mut record = example();
     record.measurements[0].seconds.median *= 1.0 + f64::EPSILON;
     record.measurements[0].ratio = Some(record.measurements[0].seconds);
+    record.huge_page_share = Some(0.25);
     record.write(&path).unwrap();
     assert_eq!(Record::read(&path).unwrap(), record);
 }
@@ -86,9 +87,11 @@ fn unknown_fields_units_and_spellings_are_named() {
 #[test]
 fn wrong_values_are_refused_by_name() {
     type Change = fn(&mut Record);
-    let changes: [(Change, &str); 17] = [
+    let changes: [(Change, &str); 19] = [
         (|r| r.machine.logical_cores = 64, "machine.fingerprint"),
         (|r| r.bandwidth[0].bytes_per_s.median = -1.0, "bandwidth at 1 threads"),
+        (|r| r.huge_page_share = Some(1.5), "huge_page_share is 1.5"),
+        (|r| r.huge_page_share = Some(f64::NAN), "huge_page_share is NaN"),
         (|r| r.bandwidth[1].threads = 0, "bandwidth at 0 threads"),
         (|r| r.bandwidth[1].threads = 1, "bandwidth at 1 threads appears twice"),
         (|r| r.measurements[0].seconds.low = f64::NAN, "not finite"),
@@ -166,6 +169,7 @@ fn records_merge_by_machine() {
     first.measurements.truncate(10);
     second.measurements.drain(..10);
     second.bandwidth[1].bytes_per_s.median *= 1.01;
+    second.huge_page_share = Some(0.5);
     let mut other = example();
     other.machine.cpu_model = "Another".into();
     other.machine = other.machine.with_fingerprint();
@@ -175,6 +179,7 @@ fn records_merge_by_machine() {
     assert_eq!(merged[0].measurements, example().measurements);
     assert_eq!(merged[0].bandwidth[1], second.bandwidth[1]);
     assert_eq!(merged[0].bandwidth.len(), 2);
+    assert_eq!(merged[0].huge_page_share, Some(0.5));
     assert_eq!(merged[1], other);
 
     let twice = Record::merge([first.clone(), first.clone()]).unwrap_err();

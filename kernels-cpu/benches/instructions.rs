@@ -9,7 +9,7 @@ use std::hint::black_box;
 
 use gungraun::prelude::*;
 use kernels_cpu::{
-    Activation, Cpu, Format, Isa,
+    Activation, Cpu, Ffn, Format, Gating, Isa,
     synthetic::{OwnedMatrix, Random, Rotation},
 };
 
@@ -43,10 +43,14 @@ fn layer(isa: Isa, format: Format) -> Layer {
 #[library_benchmark(setup = layer)]
 #[bench::scalar_f32(Isa::Scalar, Format::F32)]
 #[bench::scalar_f16(Isa::Scalar, Format::F16)]
+#[bench::scalar_bf16(Isa::Scalar, Format::Bf16)]
 #[bench::scalar_q8_0(Isa::Scalar, Format::Q8_0)]
+#[bench::scalar_q4_0(Isa::Scalar, Format::Q4_0)]
 #[bench::avx2_f32(Isa::Avx2, Format::F32)]
 #[bench::avx2_f16(Isa::Avx2, Format::F16)]
+#[bench::avx2_bf16(Isa::Avx2, Format::Bf16)]
 #[bench::avx2_q8_0(Isa::Avx2, Format::Q8_0)]
+#[bench::avx2_q4_0(Isa::Avx2, Format::Q4_0)]
 fn gate_up(mut layer: Layer) -> Layer {
     let Layer { cpu, weights, x, active, h, .. } = &mut layer;
     let [gate, up, _] = weights.each_ref().map(|w| w.view().expect("a shape checked when it was made"));
@@ -57,10 +61,14 @@ fn gate_up(mut layer: Layer) -> Layer {
 #[library_benchmark(setup = layer)]
 #[bench::scalar_f32(Isa::Scalar, Format::F32)]
 #[bench::scalar_f16(Isa::Scalar, Format::F16)]
+#[bench::scalar_bf16(Isa::Scalar, Format::Bf16)]
 #[bench::scalar_q8_0(Isa::Scalar, Format::Q8_0)]
+#[bench::scalar_q4_0(Isa::Scalar, Format::Q4_0)]
 #[bench::avx2_f32(Isa::Avx2, Format::F32)]
 #[bench::avx2_f16(Isa::Avx2, Format::F16)]
+#[bench::avx2_bf16(Isa::Avx2, Format::Bf16)]
 #[bench::avx2_q8_0(Isa::Avx2, Format::Q8_0)]
+#[bench::avx2_q4_0(Isa::Avx2, Format::Q4_0)]
 fn down(mut layer: Layer) -> Layer {
     let Layer { cpu, weights, active, h, y, .. } = &mut layer;
     let w = weights[2].view().expect("a shape checked when it was made");
@@ -68,5 +76,45 @@ fn down(mut layer: Layer) -> Layer {
     black_box(layer)
 }
 
-library_benchmark_group!(name = operators, benchmarks = [gate_up, down]);
+#[library_benchmark(setup = layer)]
+#[bench::scalar_f32(Isa::Scalar, Format::F32)]
+#[bench::scalar_f16(Isa::Scalar, Format::F16)]
+#[bench::scalar_bf16(Isa::Scalar, Format::Bf16)]
+#[bench::scalar_q8_0(Isa::Scalar, Format::Q8_0)]
+#[bench::scalar_q4_0(Isa::Scalar, Format::Q4_0)]
+#[bench::avx2_f32(Isa::Avx2, Format::F32)]
+#[bench::avx2_f16(Isa::Avx2, Format::F16)]
+#[bench::avx2_bf16(Isa::Avx2, Format::Bf16)]
+#[bench::avx2_q8_0(Isa::Avx2, Format::Q8_0)]
+#[bench::avx2_q4_0(Isa::Avx2, Format::Q4_0)]
+fn ffn(mut layer: Layer) -> Layer {
+    let Layer { cpu, weights, x, active, y, .. } = &mut layer;
+    let [gate, up, down] = weights.each_ref().map(|w| w.view().expect("a shape checked when it was made"));
+    let ffn = Ffn::new(gate, up, down, Activation::Relu, Gating::Together).expect("matrices of one layer");
+    cpu.ffn(&ffn, x, active, y).expect("shapes that fit");
+    black_box(layer)
+}
+
+// Half of the active neurons come through the gate.
+#[library_benchmark(setup = layer)]
+#[bench::scalar_f32(Isa::Scalar, Format::F32)]
+#[bench::scalar_f16(Isa::Scalar, Format::F16)]
+#[bench::scalar_bf16(Isa::Scalar, Format::Bf16)]
+#[bench::scalar_q8_0(Isa::Scalar, Format::Q8_0)]
+#[bench::scalar_q4_0(Isa::Scalar, Format::Q4_0)]
+#[bench::avx2_f32(Isa::Avx2, Format::F32)]
+#[bench::avx2_f16(Isa::Avx2, Format::F16)]
+#[bench::avx2_bf16(Isa::Avx2, Format::Bf16)]
+#[bench::avx2_q8_0(Isa::Avx2, Format::Q8_0)]
+#[bench::avx2_q4_0(Isa::Avx2, Format::Q4_0)]
+fn ffn_gate_first(mut layer: Layer) -> Layer {
+    let Layer { cpu, weights, x, active, y, .. } = &mut layer;
+    let [gate, up, down] = weights.each_ref().map(|w| w.view().expect("a shape checked when it was made"));
+    let gating = Gating::First { threshold: 0.0 };
+    let ffn = Ffn::new(gate, up, down, Activation::Relu, gating).expect("matrices of one layer");
+    cpu.ffn(&ffn, x, active, y).expect("shapes that fit");
+    black_box(layer)
+}
+
+library_benchmark_group!(name = operators, benchmarks = [gate_up, down, ffn, ffn_gate_first]);
 main!(library_benchmark_groups = operators);

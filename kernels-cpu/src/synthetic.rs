@@ -5,7 +5,10 @@
 
 use rayon::prelude::*;
 
-use crate::{Error, Format, Matrix, WeightBuffer};
+use crate::{
+    Error, Format, Matrix, WeightBuffer,
+    cpu::{MIN_ROWS, TASKS_PER_THREAD},
+};
 
 /// A sequence of pseudo-random numbers: SplitMix64 (Steele, Lea, Flood, OOPSLA 2014).
 #[derive(Debug, Clone)]
@@ -53,17 +56,54 @@ pub struct OwnedMatrix {
 impl OwnedMatrix {
     /// `rows` x `cols` weights drawn from `seed`, filled by rayon's current pool.
     ///
+    /// A page lies nearest to the core that fills it. So fill within [`Cpu::install`](crate::Cpu::install) of the `Cpu`
+    /// that will read: rows are dealt out to its threads in the same stretches, in the same order, as by the row
+    /// operators over all rows. (A stretch that one thread steals from another, then or later, stays where it was
+    /// filled; of the columns that down deals out, a page holds some of every thread.)
+    ///
     /// # Errors
     /// A shape that is not whole blocks or does not fit in memory.
     pub fn random(format: Format, rows: usize, cols: usize, seed: u64) -> Result<Self, Error> {
+        Self::stacked(format, 1, rows, cols, seed)
+    }
+
+    /// Gate, up and down of a layer, one after the other: a matrix of 3 x `neurons` rows, each third of it filled as
+    /// [`random`](Self::random) fills a matrix.
+    ///
+    /// # Errors
+    /// As for [`random`](Self::random).
+    pub fn layer(format: Format, neurons: usize, cols: usize, seed: u64) -> Result<Self, Error> {
+        Self::stacked(format, 3, neurons, cols, seed)
+    }
+
+    fn stacked(format: Format, parts: usize, part_rows: usize, cols: usize, seed: u64) -> Result<Self, Error> {
+        let too_large = Error::TooLarge { format, rows: part_rows, cols };
+        let rows = part_rows.checked_mul(parts).ok_or_else(|| too_large.clone())?;
         let row_bytes = format.row_bytes(cols)?;
-        let len = row_bytes.checked_mul(rows).ok_or(Error::TooLarge { format, rows, cols })?;
+        let len = row_bytes.checked_mul(rows).ok_or(too_large)?;
         let mut buffer = WeightBuffer::zeroed(len)?;
-        let fill = |(row, bytes): (usize, &mut [u8])| fill_row(format, seed ^ (row as u64) << 20, bytes);
-        if row_bytes > 0 {
-            buffer.bytes_mut()[..len].par_chunks_mut(row_bytes).enumerate().for_each(fill);
+        let tasks = rayon::current_num_threads() * TASKS_PER_THREAD;
+        let stretch_rows = part_rows.div_ceil(tasks).next_multiple_of(MIN_ROWS).max(MIN_ROWS);
+        for part in 0..parts {
+            let bytes = &mut buffer.bytes_mut()[part * (len / parts)..][..len / parts];
+            if bytes.is_empty() {
+                break;
+            }
+            let stretches = bytes.par_chunks_mut(stretch_rows * row_bytes).enumerate().with_max_len(1);
+            stretches.for_each(|(stretch, bytes)| {
+                let first = part * part_rows + stretch * stretch_rows;
+                for (row, bytes) in bytes.chunks_mut(row_bytes).enumerate() {
+                    fill_row(format, seed ^ ((first + row) as u64) << 20, bytes);
+                }
+            });
         }
         Ok(Self { format, rows, cols, buffer })
+    }
+
+    /// Share of the weights that lie on huge pages now; `None` where the system does not tell.
+    pub fn huge_page_share(&self) -> Option<f64> {
+        let len = self.buffer.bytes().len().max(1);
+        Some(self.buffer.huge_page_bytes()? as f64 / len as f64)
     }
 
     /// The matrix, to be read.
@@ -138,4 +178,27 @@ fn sorted(rows: &[u32]) -> Vec<u32> {
     let mut rows = rows.to_vec();
     rows.sort_unstable();
     rows
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// However many threads fill it: figures of different machines are over the same weights.
+    #[test]
+    fn weights_depend_on_the_seed_alone() {
+        for format in Format::ALL {
+            let one = OwnedMatrix::random(format, 21, 64, 3).unwrap();
+            let three = crate::Cpu::with(crate::Isa::Scalar, 3).unwrap();
+            let other = three.install(|| OwnedMatrix::layer(format, 7, 64, 3).unwrap());
+            assert_eq!(one.view().unwrap().bytes(), other.view().unwrap().bytes());
+        }
+    }
+
+    #[test]
+    fn shapes_without_weights_are_filled_too() {
+        for (rows, cols) in [(0, 64), (3, 0)] {
+            assert_eq!(OwnedMatrix::layer(Format::F32, rows, cols, 1).unwrap().view().unwrap().bytes(), []);
+        }
+    }
 }

@@ -3,7 +3,8 @@
 use std::path::PathBuf;
 
 use clap::Args;
-use cost_model::record::Record;
+use cost_model::{record::Record, report::Report};
+use jiff::Timestamp;
 
 use super::report::{FILES, Outcomes, check_policies, out_folder, publish, read_scenario};
 use crate::Result;
@@ -33,6 +34,8 @@ pub fn run(arguments: &ComposeArguments) -> Result<()> {
     let scenario = read_scenario(arguments.scenario.as_ref())?;
     let specs = check_policies(&scenario)?;
     let out = out_folder(&arguments.out, &FILES)?;
+    // Where not even dense can be composed, to run the policies would only put the answer off.
+    Report::build(&records, &scenario, &[], Timestamp::now(), Vec::new())?;
     let outcomes = Outcomes::of(&scenario, &specs)?;
     publish(&records, &scenario, &outcomes, &out)
 }

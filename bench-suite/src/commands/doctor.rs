@@ -40,6 +40,8 @@ struct Diagnosis {
     machine: Machine,
     build: Provenance,
     bandwidth: Vec<Bandwidth>,
+    /// Of the memory that was read for the bandwidth.
+    huge_page_share: Option<f64>,
     findings: Vec<Finding>,
 }
 
@@ -54,8 +56,8 @@ pub fn run(arguments: &DoctorArguments) -> Result<()> {
     let mut threads = vec![1, machine.logical_cores];
     threads.dedup();
     let cpus = threads.iter().map(|&t| Ok(Cpu::with(isa, t)?)).collect::<Result<Vec<_>>>()?;
-    let bandwidth = measure::bandwidth(&cpus, ROUNDS)?;
-    let diagnosis = Diagnosis { findings: findings(isa)?, machine, build: this_build(), bandwidth };
+    let (bandwidth, huge_page_share) = measure::bandwidth(&cpus, ROUNDS)?;
+    let diagnosis = Diagnosis { findings: findings(isa)?, machine, build: this_build(), bandwidth, huge_page_share };
     if arguments.format.json {
         print_json(&diagnosis)?;
     } else if arguments.format.csv {
@@ -107,6 +109,12 @@ fn findings(chosen: Isa) -> Result<Vec<Finding>> {
     Ok(all)
 }
 
+/// How much of the memory in use lay on huge pages.
+fn huge_pages(share: Option<f64>) -> String {
+    share
+        .map_or_else(|| "the system does not say what is granted".to_owned(), |s| format!("{:.0} % granted", 100.0 * s))
+}
+
 fn for_people(diagnosis: &Diagnosis) -> String {
     let m = &diagnosis.machine;
     let mebibytes = |bytes: u64| match bytes {
@@ -119,7 +127,7 @@ fn for_people(diagnosis: &Diagnosis) -> String {
         vec!["L2 of a core, L3".to_owned(), format!("{}, {}", mebibytes(m.l2_bytes), mebibytes(m.l3_bytes))],
         vec!["memory".to_owned(), format!("{:.1} GB", m.memory_bytes as f64 / BYTES_PER_GB)],
         vec!["kernel".to_owned(), m.os_kernel.clone()],
-        vec!["huge pages".to_owned(), m.huge_pages.clone()],
+        vec!["huge pages".to_owned(), format!("{}; {}", m.huge_pages, huge_pages(diagnosis.huge_page_share))],
         vec!["fingerprint".to_owned(), m.fingerprint.clone()],
     ];
     for b in &diagnosis.bandwidth {

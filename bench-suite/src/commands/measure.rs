@@ -44,7 +44,7 @@ pub fn run(arguments: &MeasureArguments) -> Result<()> {
     plan.policies = timed_policies()?;
     plan.only.clone_from(&arguments.only);
     let record = match &arguments.from_criterion {
-        None => measure::measure(&plan, machine, this_build())?,
+        None => measure::measure(&plan, machine, this_build())?.record,
         Some(folder) => from_criterion(folder, Record::new(machine, this_build()))?,
     };
     record.write(&arguments.out)?;

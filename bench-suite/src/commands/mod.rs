@@ -1,5 +1,6 @@
 //! One file per command of the program.
 
+mod comparisons;
 pub mod compose;
 pub mod doctor;
 pub mod measure;

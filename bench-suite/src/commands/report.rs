@@ -72,7 +72,7 @@ pub fn run(arguments: &ReportArguments) -> Result<()> {
     if arguments.full && machine.logical_cores > 1 {
         plan.threads.insert(0, 1);
     }
-    let record = measure::measure(&plan, machine, this_build())?;
+    let record = measure::measure(&plan, machine, this_build())?.record;
     let outcomes = Outcomes::of(&scenario, &specs)?;
     publish(&[record], &scenario, &outcomes, &out)
 }

@@ -3,23 +3,31 @@
 use std::cmp::Ordering;
 
 use clap::Args;
-use cost_model::{operator::Operator, record::Measurement};
+use cost_model::{
+    fit::{Fit, fits},
+    operator::Operator,
+    record::Measurement,
+};
 use kernels_cpu::{Format, Isa};
 use serde::Serialize;
 
 use crate::{
     Failure, Result,
     machine::{this_build, this_machine},
-    measure::{DENSITIES, Plan, RANKS, measure},
+    measure::{DENSITIES, Measured, Plan, RANKS, measure},
     output::{TableFormat, print, print_csv, print_json, table},
+    start::{NEURONS, Start},
 };
 
-use super::measure::{every_format, timed_policies};
+use super::{
+    comparisons,
+    measure::{every_format, timed_policies},
+};
 
 /// Arguments of `thresher roof`.
 #[derive(Debug, Args)]
 pub struct RoofArguments {
-    /// Instruction sets: scalar, avx2, avx512 [default: the best that runs here]
+    /// Instruction sets: scalar, avx2, avx512, avx512vnni [default: the best that runs here]
     #[arg(long, value_delimiter = ',')]
     isa: Vec<Isa>,
     /// Weight formats: f32, f16, bf16, q8_0, q4_0 [default: all]
@@ -34,12 +42,23 @@ pub struct RoofArguments {
     /// Times that each case is run
     #[arg(long, default_value_t = 21, value_parser = clap::value_parser!(u32).range(6..=100_000))]
     rounds: u32,
+    /// Time the FFN over 1, 2, 4 and 8 tokens at once instead, on all cores or the most threads named [densities: 0.25,
+    /// 0.1]
+    #[arg(long)]
+    batch: bool,
+    /// Time the FFN over three matrices and over neurons in one piece instead, on all cores or the most threads named
+    /// [densities: 1, 0.1, 0.05]
+    #[arg(long, conflicts_with = "batch")]
+    layout: bool,
     #[command(flatten)]
     table: TableFormat,
 }
 
-const ROOF_OPERATORS: [Operator; 5] =
-    [Operator::GateUp, Operator::Down, Operator::Ffn, Operator::Predictor, Operator::Select];
+const BATCH_DENSITIES: [f64; 2] = [0.25, 0.1];
+const LAYOUT_DENSITIES: [f64; 3] = [1.0, 0.1, 0.05];
+
+const ROOF_OPERATORS: [Operator; 6] =
+    [Operator::GateUp, Operator::Down, Operator::Ffn, Operator::FfnGateFirst, Operator::Predictor, Operator::Select];
 
 /// A line of the table.
 #[derive(Debug, Serialize)]
@@ -57,6 +76,15 @@ struct RoofRow {
     ratio: Option<f64>,
 }
 
+/// Everything that `--json` prints.
+#[derive(Debug, Serialize)]
+struct Answer {
+    rows: Vec<RoofRow>,
+    fits: Vec<Fit>,
+    starts: Vec<Start>,
+    huge_page_share: Option<f64>,
+}
+
 /// Runs the command.
 ///
 /// # Errors
@@ -67,8 +95,14 @@ pub fn run(arguments: &RoofArguments) -> Result<()> {
     plan.operators = ROOF_OPERATORS.to_vec();
     plan.policies = timed_policies()?;
     plan.ranks = vec![RANKS[1]];
+    plan.starts = !arguments.table.csv;
     plan.formats = or_default(&arguments.format, &every_format());
-    plan.densities = or_default(&arguments.density, &DENSITIES);
+    let usual: &[f64] = match (arguments.batch, arguments.layout) {
+        (true, _) => &BATCH_DENSITIES,
+        (_, true) => &LAYOUT_DENSITIES,
+        _ => &DENSITIES,
+    };
+    plan.densities = or_default(&arguments.density, usual);
     if !arguments.isa.is_empty() {
         plan.isas.clone_from(&arguments.isa);
     }
@@ -87,16 +121,27 @@ pub fn run(arguments: &RoofArguments) -> Result<()> {
     sort(&mut plan.isas, Isa::cmp);
     sort(&mut plan.formats, Format::cmp);
     sort(&mut plan.densities, |a, b| b.total_cmp(a));
-    let record = measure(&plan, machine, this_build())?;
+    if arguments.batch || arguments.layout {
+        let show = if arguments.batch { comparisons::batched } else { comparisons::laid_out };
+        return show(&plan, arguments.table);
+    }
+    let Measured { record, starts } = measure(&plan, machine, this_build())?;
     // Selection runs on one thread out of caches; one thread's main memory is the only roof there is for it.
     let one = record.bandwidth.iter().find(|b| b.threads == 1).map(|b| b.bytes_per_s.median);
     let rows: Vec<RoofRow> = record.measurements.iter().map(|m| row(m, one)).collect();
     if arguments.table.csv {
         print_csv(&rows)
     } else if arguments.table.json {
-        print_json(&rows)
+        print_json(&Answer { rows, fits: fits(&record), starts, huge_page_share: record.huge_page_share })
     } else {
-        print(&for_people(&rows, &record.measurements))
+        print(&for_people(&rows, &record.measurements))?;
+        print(&fits_for_people(&fits(&record)))?;
+        print(&starts_for_people(&starts))?;
+        print(
+            &record
+                .huge_page_share
+                .map_or_else(String::new, |share| format!("{:.0} % of the weights lie on huge pages\n", 100.0 * share)),
+        )
     }
 }
 
@@ -147,6 +192,41 @@ fn for_people(rows: &[RoofRow], measurements: &[Measurement]) -> String {
     table(&header, 4, lines)
         + "ratio: time over bytes / read bandwidth, both taken in the same round; 1 is the limit of memory.\n\
            select reads scores out of a cache, so its ratio to memory may be below 1.\n"
+}
+
+fn fits_for_people(fits: &[Fit]) -> String {
+    if fits.is_empty() {
+        return String::new();
+    }
+    let lines = fits.iter().map(|fit| {
+        vec![
+            fit.operator.to_string(),
+            fit.isa.clone(),
+            fit.format.to_string(),
+            fit.threads.to_string(),
+            format!("{:.1}", fit.start_us),
+            format!("{:.1}", fit.gb_per_s),
+            fit.ratio.map_or_else(String::new, |r| format!("{r:.2}")),
+            format!("{:.1} %", 100.0 * fit.largest_residual),
+        ]
+    });
+    let header = ["operator", "isa", "format", "threads", "t0 us", "GB/s", "ratio", "largest residual"];
+    format!(
+        "\n{}time = t0 + bytes / bandwidth over the densities, by least relative error; ratio: read bandwidth over that.\n\
+         t0 is below 0 where the rows that more density adds are read slower than those that are always read.\n",
+        table(&header, 3, lines)
+    )
+}
+
+fn starts_for_people(starts: &[Start]) -> String {
+    let line = |s: &Start| {
+        let (awake, asleep) = (s.awake.median * 1e6, s.asleep.median * 1e6);
+        format!(
+            "one FFN of {NEURONS} neurons, {} {} on {} threads: awake {awake:.1} us, asleep {asleep:.1} us\n",
+            s.isa, s.format, s.threads
+        )
+    };
+    starts.iter().map(line).collect()
 }
 
 fn density(text: &str) -> std::result::Result<f64, String> {

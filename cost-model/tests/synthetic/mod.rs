@@ -15,7 +15,7 @@ use cost_model::sparsity::SparsityTable;
 pub(crate) const START_S: f64 = 60e-6;
 pub(crate) const OVERHEAD: f64 = 1.08;
 
-const DENSITIES: [f64; 5] = [1.0, 0.5, 0.25, 0.1, 0.05];
+pub(crate) const DENSITIES: [f64; 5] = [1.0, 0.5, 0.25, 0.1, 0.05];
 const FFN: (usize, usize) = (28672, 8192);
 const GEMV: [(usize, usize); 3] = [(8192, 8192), (1024, 8192), (32000, 8192)];
 const RANKS: [usize; 3] = [512, 1024, 1920];
