@@ -100,7 +100,8 @@ impl Cpu {
         check_active(active, w.rows())?;
         let (kernel, input) = self.prepared(w, x);
         let rows = self.rows_per_task(active.len());
-        self.each(active.chunks(rows).zip(out.chunks_mut(rows)), |(active, out)| {
+        let bytes = active.len() * w.row_bytes();
+        self.each(bytes, active.chunks(rows).zip(out.chunks_mut(rows)), |(active, out)| {
             // SAFETY: lengths and indices were checked above, the instruction set in `with`; `prepared` made the input.
             unsafe { (kernel.gemv)(w, active, &input, out) };
         });
@@ -128,7 +129,8 @@ impl Cpu {
         check_active(active, gate.rows())?;
         let (kernel, input) = self.prepared(gate, x);
         let rows = self.rows_per_task(active.len());
-        self.each(active.chunks(rows).zip(h.chunks_mut(rows)), |(active, h)| {
+        let bytes = 2 * active.len() * gate.row_bytes();
+        self.each(bytes, active.chunks(rows).zip(h.chunks_mut(rows)), |(active, h)| {
             // SAFETY: as in `gemv`.
             unsafe { (kernel.gate_up)([gate, up], activation, active, &input, h) };
         });
@@ -151,7 +153,7 @@ impl Cpu {
         check_active(active, w.rows())?;
         let kernel = self.kernel(w);
         let width = self.column_width(w.cols());
-        self.each(y.chunks_mut(width).enumerate(), |(task, y)| {
+        self.each(active.len() * w.row_bytes(), y.chunks_mut(width).enumerate(), |(task, y)| {
             let columns = task * width..task * width + y.len();
             // SAFETY: lengths and indices were checked above, the instruction set in `with`; the range is within the
             // row and starts and ends on whole blocks because `width` and the row do.
@@ -181,7 +183,7 @@ impl Cpu {
     pub fn read_all(&self, bytes: &[u8]) -> u64 {
         let share = bytes.len().div_ceil(self.threads() * TASKS_PER_THREAD).next_multiple_of(4096).max(4096);
         let sum = AtomicU64::new(0);
-        self.each(bytes.chunks(share), |share| {
+        self.each(bytes.len(), bytes.chunks(share), |share| {
             sum.fetch_xor(self.checksum(share), Ordering::Relaxed);
         });
         sum.into_inner()
@@ -199,9 +201,14 @@ impl Cpu {
         }
     }
 
-    /// Runs `task` on each of `parts`, shared between the threads.
-    pub(crate) fn each<T: Send>(&self, parts: impl Iterator<Item = T>, task: impl Fn(T) + Sync + Send) {
-        self.team.each(parts, task);
+    /// Runs `task` on each of `parts`, which read `bytes` together, shared between the threads where that is worth it.
+    pub(crate) fn each<T: Send>(&self, bytes: usize, parts: impl Iterator<Item = T>, task: impl Fn(T) + Sync + Send) {
+        self.team.each(bytes, parts, task);
+    }
+
+    /// [`Cpu::install`], but for work too small to wake threads for.
+    pub(crate) fn install_for<R: Send>(&self, bytes: usize, f: impl FnOnce() -> R + Send) -> R {
+        if self.team.leaves_alone(bytes) { f() } else { self.install(f) }
     }
 
     pub(crate) fn take_scratch(&self) -> Scratch {

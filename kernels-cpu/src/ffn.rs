@@ -137,7 +137,9 @@ impl Cpu {
             check_length("y", token.y, ffn.hidden())?;
             check_active(token.active, ffn.neurons())?;
         }
-        Ok(self.install(|| {
+        let rows: usize = tokens.iter().map(|token| token.active.len()).sum();
+        let bytes = rows * (2 * ffn.gate.row_bytes() + ffn.down.row_bytes());
+        Ok(self.install_for(bytes, || {
             let mut runs: Vec<Run<'_>> = tokens.iter_mut().map(|token| self.run(ffn, token)).collect();
             match ffn.gating {
                 Gating::Together => self.gate_and_up(ffn, &mut runs),
@@ -158,24 +160,24 @@ impl Cpu {
     }
 
     fn gate_and_up(&self, ffn: &Ffn<'_>, runs: &mut [Run<'_>]) {
-        let rows = self.stretch_rows(runs.len(), 2 * ffn.gate.row_bytes());
+        let row_bytes = 2 * ffn.gate.row_bytes();
         let shares = runs.iter_mut().map(|run| {
             run.scratch.h.resize(run.active.len(), 0.0);
             ((run.kernel, &run.input), run.active, &mut run.scratch.h[..])
         });
-        self.each_stretch(ffn.neurons(), rows, shares.collect(), |&(kernel, input), active, h| {
+        self.each_stretch(ffn.neurons(), row_bytes, shares.collect(), |&(kernel, input), active, h| {
             // SAFETY: lengths and indices were checked at the door; `prepared` made the input for this kernel.
             unsafe { (kernel.gate_up)([&ffn.gate, &ffn.up], ffn.activation, active, input, h) };
         });
     }
 
     fn gate_then_up(&self, ffn: &Ffn<'_>, threshold: f32, runs: &mut [Run<'_>]) {
-        let rows = self.stretch_rows(runs.len(), ffn.gate.row_bytes());
+        let row_bytes = ffn.gate.row_bytes();
         let shares = runs.iter_mut().map(|run| {
             run.scratch.h.resize(run.active.len(), 0.0);
             ((run.kernel, &run.input), run.active, &mut run.scratch.h[..])
         });
-        self.each_stretch(ffn.neurons(), rows, shares.collect(), |&(kernel, input), active, gate| {
+        self.each_stretch(ffn.neurons(), row_bytes, shares.collect(), |&(kernel, input), active, gate| {
             // SAFETY: as in `gate_and_up`.
             unsafe { (kernel.gemv)(&ffn.gate, active, input, gate) };
         });
@@ -184,7 +186,7 @@ impl Cpu {
             let Scratch { kept, up, .. } = &mut run.scratch;
             ((run.kernel, &run.input), &kept[..], &mut up[..])
         });
-        self.each_stretch(ffn.neurons(), rows, shares.collect(), |&(kernel, input), kept, up| {
+        self.each_stretch(ffn.neurons(), row_bytes, shares.collect(), |&(kernel, input), kept, up| {
             // SAFETY: as in `gate_and_up`; what is kept was active.
             unsafe { (kernel.gemv)(&ffn.up, kept, input, up) };
         });
@@ -214,7 +216,8 @@ impl Cpu {
         }
         let lists: Vec<&[u32]> = hidden.iter().map(|(rows, _)| *rows).collect();
         let cuts: Vec<Vec<usize>> = cuts(&lists, ffn.neurons(), rows);
-        self.each(tasks.into_iter().enumerate(), |(task, mut ys)| {
+        let bytes = lists.iter().map(|list| list.len() * ffn.down.row_bytes()).sum();
+        self.each(bytes, tasks.into_iter().enumerate(), |(task, mut ys)| {
             for stretch in 0..cuts.len() - 1 {
                 for (token, y) in ys.iter_mut().enumerate() {
                     let part = cuts[stretch][token]..cuts[stretch + 1][token];
@@ -227,24 +230,21 @@ impl Cpu {
         });
     }
 
-    /// Rows of a stretch: a thread's task for one token, what caches hold for several.
-    fn stretch_rows(&self, tokens: usize, row_bytes: usize) -> Option<usize> {
-        (tokens > 1).then(|| (STRETCH_BYTES / row_bytes.max(1)).max(GROUP))
-    }
-
     /// Deals out the rows that tokens name, stretch by stretch: `task` is given what a token brought, those of its rows
-    /// that lie in the stretch, and the part of its output that belongs to them.
+    /// that lie in the stretch, and the part of its output that belongs to them. A stretch is a thread's task for one
+    /// token, what caches hold for several; a row is `row_bytes` to read.
     fn each_stretch<T: Sync>(
         &self,
         neurons: usize,
-        rows: Option<usize>,
+        row_bytes: usize,
         tokens: Vec<(T, &[u32], &mut [f32])>,
         task: impl Fn(&T, &[u32], &mut [f32]) + Sync + Send,
     ) {
         let lists: Vec<&[u32]> = tokens.iter().map(|token| token.1).collect();
         let longest = lists.iter().map(|list| list.len()).max().unwrap_or(0);
-        let rows = self.rows_per_task(longest).min(rows.unwrap_or(usize::MAX));
-        let cuts = cuts(&lists, neurons, rows);
+        let cached = if tokens.len() == 1 { usize::MAX } else { (STRETCH_BYTES / row_bytes.max(1)).max(GROUP) };
+        let cuts = cuts(&lists, neurons, self.rows_per_task(longest).min(cached));
+        let bytes = lists.iter().map(|list| list.len() * row_bytes).sum();
         let mut stretches: Vec<Vec<Share<'_>>> = Vec::new();
         stretches.resize_with(cuts.len() - 1, Vec::new);
         let mut brought = Vec::new();
@@ -257,7 +257,7 @@ impl Cpu {
                 out = rest;
             }
         }
-        self.each(stretches.into_iter(), |shares| {
+        self.each(bytes, stretches.into_iter(), |shares| {
             for share in shares {
                 task(&brought[share.token], share.active, share.out);
             }

@@ -23,6 +23,8 @@ use crate::Error;
 /// How long a thread looks for work before it takes naps, and how long a nap is.
 const AWAKE: Duration = Duration::from_millis(5);
 const NAP: Duration = Duration::from_micros(50);
+/// To wake two threads and be woken by them takes as long as one thread needs for this much from memory: about 100 us.
+const WORTH_WAKING_BYTES: usize = 1 << 20;
 /// Looks between two looks at the clock.
 const LOOKS: u32 = 256;
 
@@ -65,9 +67,14 @@ impl Team {
         })
     }
 
-    /// Runs `task` on each of `parts`, shared between the threads; on the caller's thread where there is only one.
-    pub(crate) fn each<T: Send>(&self, parts: impl Iterator<Item = T>, task: impl Fn(T) + Sync + Send) {
-        if self.threads() == 1 {
+    /// Whether work that reads `bytes` is better done by the caller alone: others would first have to be woken.
+    pub(crate) fn leaves_alone(&self, bytes: usize) -> bool {
+        self.threads() == 1 || (bytes < WORTH_WAKING_BYTES && rayon::current_thread_index().is_none())
+    }
+
+    /// Runs `task` on each of `parts`, which read `bytes` together, shared between the threads where that is worth it.
+    pub(crate) fn each<T: Send>(&self, bytes: usize, parts: impl Iterator<Item = T>, task: impl Fn(T) + Sync + Send) {
+        if self.leaves_alone(bytes) {
             return parts.for_each(task);
         }
         let parts: Vec<T> = parts.collect();
@@ -126,7 +133,7 @@ mod tests {
             let team = Team::new(threads).unwrap();
             let all = || {
                 let done: Vec<AtomicUsize> = (0..100).map(AtomicUsize::new).collect();
-                team.each(done.iter(), |d| {
+                team.each(usize::MAX, done.iter(), |d| {
                     d.fetch_add(1000, Ordering::Relaxed);
                 });
                 assert!(done.iter().enumerate().all(|(i, d)| d.load(Ordering::Relaxed) == i + 1000));
@@ -146,7 +153,7 @@ mod tests {
                 scope.spawn(|| {
                     for _ in 0..50 {
                         team.install(|| {
-                            team.each(0..8, |_| {
+                            team.each(usize::MAX, 0..8, |_| {
                                 count.fetch_add(1, Ordering::Relaxed);
                             });
                         });
@@ -164,6 +171,6 @@ mod tests {
             team.install(|| std::panic::resume_unwind(Box::new(())));
         }));
         assert!(panicked.is_err());
-        team.install(|| team.each(0..4, |_| {}));
+        team.install(|| team.each(usize::MAX, 0..4, |_| {}));
     }
 }
