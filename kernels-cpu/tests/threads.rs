@@ -29,7 +29,7 @@ fn results(cpu: &Cpu, layer: &Layer) -> (usize, [Vec<u32>; 5]) {
 }
 
 proptest! {
-    #![proptest_config(some(64))]
+    #![proptest_config(some(24))]
 
     #[test]
     fn results_do_not_depend_on_threads(case in cases(), more_rows in 0..if cfg!(miri) { 4 } else { 100_usize }) {
