@@ -56,7 +56,10 @@ proptest! {
     // `near` picks a neuron whose activation the threshold is near, so that some lie on either side of it.
     #[test]
     fn gate_first_ffn_agrees_with_the_oracle(
-        case in cases(), relu: bool, near: prop::sample::Index, factor in prop_oneof![Just(0.0_f32), Just(1.0), 0.5..1.5_f32],
+        case in cases(),
+        relu: bool,
+        near: prop::sample::Index,
+        factor in prop_oneof![Just(0.0_f32), Just(1.0), 0.5..1.5_f32],
     ) {
         let activation = activation(relu);
         for tested in runnable_kernels() {
@@ -100,7 +103,8 @@ proptest! {
         for tested in runnable_kernels() {
             let mut layer = layer(&case, tested);
             layer.x.fill(f32::NAN);
-            let (counted, y) = alone(tested, case.threads, &layer.ffn(activation(relu), gating), &layer.x, &layer.active);
+            let ffn = layer.ffn(activation(relu), gating);
+            let (counted, y) = alone(tested, case.threads, &ffn, &layer.x, &layer.active);
             // Without columns a gate is a sum of nothing: zero.
             let wanted = if y.is_empty() { 0 } else { layer.active.len() };
             prop_assert_eq!(counted, wanted, "{}", tested);
@@ -161,7 +165,11 @@ proptest! {
 
     #[test]
     fn a_token_in_a_batch_is_as_if_alone(
-        case in cases(), rows in 0..if cfg!(miri) { 20 } else { 400_usize }, relu: bool, gating in gatings(), count in 0..=MAX_BATCH,
+        case in cases(),
+        rows in 0..if cfg!(miri) { 20 } else { 400_usize },
+        relu: bool,
+        gating in gatings(),
+        count in 0..=MAX_BATCH,
     ) {
         let case = Case { rows, blocks: case.blocks % 4, ..case };
         for tested in runnable_kernels() {

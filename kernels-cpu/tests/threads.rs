@@ -34,7 +34,7 @@ proptest! {
     #[test]
     fn results_do_not_depend_on_threads(case in cases(), more_rows in 0..if cfg!(miri) { 4 } else { 100_usize }) {
         // Enough rows and columns for several tasks.
-        let case = Case { rows: case.rows + more_rows, blocks: case.blocks + 4, ..case };
+        let case = Case { rows: case.rows + more_rows, blocks: case.blocks + if cfg!(miri) { 2 } else { 4 }, ..case };
         for tested in runnable_kernels() {
             let layer = case.layer(tested.format());
             let one = results(tested.cpu(1), &layer);
