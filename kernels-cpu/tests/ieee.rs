@@ -168,15 +168,18 @@ proptest! {
         }
     }
 
-    // Sums of magnitudes reach half of the largest f32: nothing on the way may overflow.
+    // Sums of magnitudes reach half of the largest f32, or where weights are tiny an input is the largest: nothing on
+    // the way may overflow.
     #[test]
-    fn nothing_overflows_before_the_result_does(case in plain_cases()) {
+    fn nothing_overflows_before_the_result_does(case in plain_cases(), tiny: bool) {
+        let case = Case { weights: if tiny { Spread::Tiny } else { Spread::Even }, ..case };
         for tested in runnable_kernels() {
             let mut layer = case.layer(tested.format());
             let rows: Vec<_> = layer.active.iter().map(|&row| layer.gate.row(row)).collect();
             let terms = |row: &Vec<f32>| row.iter().zip(&layer.x).map(|(w, x)| f64::from((w * x).abs())).sum::<f64>();
-            let largest = rows.iter().map(terms).fold(1.0, f64::max);
-            let scale = f64::from(f32::MAX) / 2.0 / largest;
+            let sums = rows.iter().map(|row| 2.0 * terms(row));
+            let largest = layer.x.iter().map(|x| f64::from(x.abs())).chain(sums).fold(1e-3, f64::max);
+            let scale = f64::from(f32::MAX) / largest;
             layer.x.iter_mut().for_each(|x| *x = (f64::from(*x) * scale) as f32);
             let mut out = vec![f32::NAN; rows.len()];
             let cpu = tested.cpu(case.threads);
@@ -229,5 +232,16 @@ fn every_quantised_value_is_what_the_format_says() {
             let close = (out[0] - exactly).abs() <= exactly.abs() * 1e-6;
             assert!(close, "{tested} column {c}: {}, wanted {exactly}", out[0]);
         }
+    }
+}
+
+#[test]
+fn activations_have_their_limits() {
+    for activation in [Activation::Relu, Activation::Silu] {
+        assert!(activation.apply(f32::NAN).is_nan());
+        assert_eq!(activation.apply(f32::INFINITY), f32::INFINITY);
+        assert_eq!([f32::NEG_INFINITY, -0.0, 0.0].map(|gate| activation.apply(gate)), [0.0; 3]);
+        assert_eq!(activation.apply(f32::MAX), f32::MAX);
+        assert!(activation.apply(f32::MIN).abs() < 1e-36 && activation.apply(-100.0).abs() < 1e-36);
     }
 }
