@@ -141,8 +141,9 @@ impl Cpu {
     /// `w` has one row per neuron. `h` has one element per active neuron, `y` one per column. Each thread owns a range
     /// of columns and walks the whole active list, so there are no atomics and each column is summed in ascending
     /// order of neurons whatever the number of threads. As long as nothing overflows, an element is at most
-    /// `gamma(k + 3) * (|y| + sum |h||w|)` away from the exact one for `k` active neurons; `gamma` as for
-    /// [`Cpu::gemv`]. Denormal numbers on the way may add `2^-141 (k + 1)`.
+    /// `gamma(k + 3) * (|y| + sum |h||w|)` away from the exact one for `k` active neurons, `gamma` as for [`Cpu::gemv`];
+    /// where the kernel rounds `h` for quantised weights, its [hidden rounding](Kernel::hidden_rounding) comes on top.
+    /// Denormal numbers on the way may add `2^-141 (k + 1)`.
     ///
     /// # Errors
     /// Slices of another length; indices out of range or not ascending.

@@ -7,13 +7,13 @@
 use crate::format::BLOCK;
 
 /// The largest integer an element becomes: 127 * 128 + 63, the largest that splits into two signed 8-bit digits.
-const LEVELS: f32 = 16319.0;
+pub(crate) const LEVELS: f32 = 16319.0;
 
 /// Largest error of an element, as a share of the largest magnitude in its block of 32: half a step.
 pub(crate) const ROUNDING: f64 = 0.5 / LEVELS as f64;
 
 /// Smallest magnitude of a block whose step is a normal number.
-const SMALLEST: f32 = 1e-30;
+pub(crate) const SMALLEST: f32 = 1e-30;
 
 /// The vector as given and, where the kernel reads it in another form, in that form.
 pub(crate) struct Input<'a> {
@@ -55,13 +55,15 @@ impl<'a> Input<'a> {
     /// The vector in the form that a kernel wants; `None` where that form cannot hold it: infinities, NaN, or a block
     /// so small that its step would not be a normal number.
     pub(crate) fn new(x: &'a [f32], form: Form) -> Option<Self> {
-        let quantised = match form {
-            Form::Plain => Quantised::default(),
-            Form::Wide => Quantised::wide(x)?,
-            Form::Digits { step, parts } => Quantised::digits(x, step, parts)?,
-            Form::TwoBf16 => Quantised::two_bf16(x)?,
-        };
-        Some(Self { x, quantised })
+        if form == Form::Plain {
+            return Some(Self::plain(x));
+        }
+        #[cfg(target_arch = "x86_64")]
+        if crate::Isa::Avx2.is_available() {
+            // SAFETY: the processor has AVX2.
+            return unsafe { crate::avx2::prepare::quantised(x, form) }.map(|quantised| Self { x, quantised });
+        }
+        Quantised::new(x, form).map(|quantised| Self { x, quantised })
     }
 
     /// The vector alone.
@@ -71,6 +73,18 @@ impl<'a> Input<'a> {
 }
 
 impl Quantised {
+    /// Inlined into callers that have vectors to do it with.
+    #[inline(always)]
+    pub(crate) fn new(x: &[f32], form: Form) -> Option<Self> {
+        match form {
+            Form::Plain => Some(Self::default()),
+            Form::Wide => Self::wide(x),
+            Form::Digits { step, parts } => Self::digits(x, step, parts),
+            Form::TwoBf16 => Self::two_bf16(x),
+        }
+    }
+
+    #[inline(always)]
     fn wide(x: &[f32]) -> Option<Self> {
         let mut wide = vec![0; x.len()];
         let mut scale = vec![0.0; x.len() / BLOCK];
@@ -81,48 +95,72 @@ impl Quantised {
         Some(Self { wide, scale, ..Self::default() })
     }
 
+    #[inline(always)]
     fn digits(x: &[f32], step: usize, parts: usize) -> Option<Self> {
-        let blocks = x.len() / BLOCK;
-        let padded = blocks.next_multiple_of(step);
+        let padded = (x.len() / BLOCK).next_multiple_of(step);
         let mut scale = vec![0.0; padded];
         let mut digits = vec![[0; 64]; padded / step * 2 * parts];
-        let mut integers = [0; BLOCK];
         let run = BLOCK / parts;
-        for (b, x) in x.as_chunks().0.iter().enumerate() {
-            scale[b] = quantise(x, &mut integers)?;
-            let (high, low) = digits[b / step * 2 * parts..].split_at_mut(parts);
-            for (part, integers) in integers.chunks_exact(run).enumerate() {
-                let at = b % step * run;
-                for (i, &v) in integers.iter().enumerate() {
-                    let digit = (v + 64) >> 7;
-                    high[part][at + i] = digit as u8;
-                    low[part][at + i] = (v - (digit << 7)) as u8;
+        let steps = x.chunks(step * BLOCK).zip(digits.chunks_exact_mut(2 * parts));
+        for (s, (x, digits)) in steps.enumerate() {
+            let (high, low) = digits.split_at_mut(parts);
+            for (b, x) in x.as_chunks().0.iter().enumerate() {
+                let (mut integers, mut digits) = ([0; BLOCK], [[0; BLOCK]; 2]);
+                scale[s * step + b] = quantise(x, &mut integers)?;
+                split(&integers, &mut digits);
+                for part in 0..parts {
+                    high[part][b * run..][..run].copy_from_slice(&digits[0][part * run..][..run]);
+                    low[part][b * run..][..run].copy_from_slice(&digits[1][part * run..][..run]);
                 }
             }
         }
         Some(Self { digits, scale, ..Self::default() })
     }
 
+    #[inline(always)]
     fn two_bf16(x: &[f32]) -> Option<Self> {
         let mut digits = vec![[0; 64]; x.len().div_ceil(32) * 2];
         for (x, halves) in x.chunks(32).zip(digits.as_chunks_mut::<2>().0) {
-            for (i, &x) in x.iter().enumerate() {
-                // Below this the second half would be a denormal, which the instruction reads as zero.
-                if !x.is_finite() || (x != 0.0 && x.abs() < SMALLEST) || x.abs() > f32::MAX / 2.0 {
-                    return None;
-                }
-                let high = half::bf16::from_f32(x);
-                let low = half::bf16::from_f32(x - high.to_f32());
-                halves[0][2 * i..][..2].copy_from_slice(&high.to_le_bytes());
-                halves[1][2 * i..][..2].copy_from_slice(&low.to_le_bytes());
+            let mut padded = [0.0; 32];
+            padded[..x.len()].copy_from_slice(x);
+            // Below the first bound the second half would be a denormal, which the instruction reads as zero; above the
+            // second the first half may be infinite.
+            let fits = |x: &f32| *x == 0.0 || (SMALLEST..f32::MAX / 2.0).contains(&x.abs());
+            if !padded.iter().fold(true, |all, x| all & fits(x)) {
+                return None;
+            }
+            let mut bits = [[0_u16; 32]; 2];
+            for (i, x) in padded.iter().enumerate() {
+                bits[0][i] = bf16_bits(*x);
+                bits[1][i] = bf16_bits(x - f32::from_bits(u32::from(bits[0][i]) << 16));
+            }
+            for (half, bits) in halves.iter_mut().zip(bits) {
+                half.as_chunks_mut().0.iter_mut().zip(bits).for_each(|(half, bits)| *half = bits.to_le_bytes());
             }
         }
         Some(Self { digits, ..Self::default() })
     }
 }
 
+/// The nearest bf16 of a finite number, ties to even. Plain arithmetic, which the compiler turns into vectors.
+#[inline(always)]
+fn bf16_bits(x: f32) -> u16 {
+    let bits = x.to_bits();
+    ((bits + 0x7fff + (bits >> 16 & 1)) >> 16) as u16
+}
+
+/// Integers as high and low digits, base 128.
+#[inline(always)]
+fn split(integers: &[i16; BLOCK], [high, low]: &mut [[u8; BLOCK]; 2]) {
+    for ((&v, high), low) in integers.iter().zip(high).zip(low) {
+        let digit = (v + 64) >> 7;
+        *high = digit as u8;
+        *low = (v - (digit << 7)) as u8;
+    }
+}
+
 /// Rounds a block to integers and returns their scale.
-#[inline]
+#[inline(always)]
 fn quantise(x: &[f32; BLOCK], integers: &mut [i16; BLOCK]) -> Option<f32> {
     // Adding this leaves the nearest integer in the low bits of the mantissa.
     const ROUND: f32 = 12_582_912.0; // 1.5 * 2^23
@@ -187,6 +225,7 @@ mod tests {
     }
 
     #[test]
+    #[inline(always)]
     fn two_bf16_add_up() {
         let x = vector(3, 3);
         let q = Input::new(&x[..75], Form::TwoBf16).unwrap().quantised;

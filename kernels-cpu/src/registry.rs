@@ -54,6 +54,7 @@ pub struct Kernel {
     /// What the processor needs beside the instruction set.
     extra: Extra,
     pub(crate) form: Form,
+    hidden_rounding: f64,
     pub(crate) gemv: Gemv,
     pub(crate) gate_up: GateUp,
     pub(crate) accumulate: Accumulate,
@@ -98,6 +99,12 @@ impl Kernel {
         }
     }
 
+    /// What accumulation loses of `h`: with `c = h * d` for a neuron and a block of scale `d`, a column may be off by this
+    /// times the largest `|c|` of eight neurons that follow each other in the active list, times the sum of their `|q|`.
+    pub fn hidden_rounding(&self) -> f64 {
+        self.hidden_rounding
+    }
+
     /// Its name as the executor of `operator`, such as `gate_up/avx512/f16`.
     pub fn name(&self, operator: Operator) -> String {
         format!("{}/{}/{}", operator.name(), self.isa, self.format)
@@ -118,7 +125,16 @@ const fn scalar_kernel(format: Format) -> Kernel {
         accumulate::accumulate,
         dot::{gate_up, gemv},
     };
-    Kernel { isa: Isa::Scalar, format, extra: Extra::Nothing, form: Form::Plain, gemv, gate_up, accumulate }
+    Kernel {
+        isa: Isa::Scalar,
+        format,
+        extra: Extra::Nothing,
+        form: Form::Plain,
+        hidden_rounding: 0.0,
+        gemv,
+        gate_up,
+        accumulate,
+    }
 }
 
 /// A kernel whose dot products and accumulation take the format as a type.
@@ -130,6 +146,7 @@ macro_rules! kernel {
             format: Format::$format,
             extra: Extra::Nothing,
             form: $form,
+            hidden_rounding: 0.0,
             gemv: $dot::$dot_file::gemv::<$dot::$format>,
             gate_up: $dot::$dot_file::gate_up::<$dot::$format>,
             accumulate: $accumulate::$accumulate_file::accumulate::<$accumulate::$format>,
@@ -170,6 +187,7 @@ pub static KERNELS: &[Kernel] = &[
         format: Format::Bf16,
         extra: Extra::Bf16,
         form: Form::TwoBf16,
+        hidden_rounding: 0.0,
         gemv: avx512vnni::dot_bf16::gemv,
         gate_up: avx512vnni::dot_bf16::gate_up,
         accumulate: avx512::accumulate_float::accumulate::<avx512::Bf16>,
@@ -183,13 +201,16 @@ pub static KERNELS: &[Kernel] = &[
         avx512::accumulate_blocks
     ),
     #[cfg(target_arch = "x86_64")]
-    kernel!(
-        Avx512Vnni,
-        Q4_0,
-        <avx512vnni::Q4_0 as avx512vnni::Blocks>::FORM,
-        avx512vnni::dot_blocks,
-        avx512::accumulate_blocks
-    ),
+    Kernel {
+        isa: Isa::Avx512Vnni,
+        format: Format::Q4_0,
+        extra: Extra::Nothing,
+        form: <avx512vnni::Q4_0 as avx512vnni::Blocks>::FORM,
+        hidden_rounding: ROUNDING,
+        gemv: avx512vnni::dot_blocks::gemv::<avx512vnni::Q4_0>,
+        gate_up: avx512vnni::dot_blocks::gate_up::<avx512vnni::Q4_0>,
+        accumulate: avx512vnni::accumulate_q4_0::accumulate,
+    },
 ];
 
 /// The best kernel for `format` among those of `isa` and plainer ones; the last resort is scalar.

@@ -7,6 +7,11 @@ use crate::Matrix;
 /// Bytes from one prefetch to the next: two lines, of which the processor fetches the second by itself.
 pub(crate) const PAIR: usize = 128;
 
+/// Steps of `bytes` from one prefetch of a row to the next.
+pub(crate) const fn prefetch_every(bytes: usize) -> usize {
+    PAIR.div_ceil(bytes).next_power_of_two()
+}
+
 /// The active rows of a matrix, by position in the active list.
 #[derive(Clone, Copy)]
 pub(crate) struct ActiveRows<'a> {
@@ -51,6 +56,7 @@ impl<'a> ActiveRows<'a> {
     }
 
     /// The `R` rows from `position` on.
+    #[inline]
     pub(crate) fn group<const R: usize>(self, position: usize) -> Group<R> {
         Group { position, row: self.starts(position), next: self.starts(position + R) }
     }
@@ -71,6 +77,7 @@ impl<'a> ActiveRows<'a> {
         }
     }
 
+    #[inline]
     fn starts<const R: usize>(self, position: usize) -> [*const u8; R] {
         std::array::from_fn(|r| {
             let last = self.active.len().saturating_sub(1);

@@ -10,7 +10,7 @@ use support::{
     bits,
     cases::{Case, Layer, activation, cases, gatings, random_active},
     kernels::{Tested, runnable_kernels},
-    oracle::{self, Counts, Neuron},
+    oracle::{self, Counts, HiddenRounding, Neuron},
     some,
     weights::{Spread, Weights, numbers},
 };
@@ -46,7 +46,8 @@ proptest! {
             let (counted, y) = alone(tested, case.threads, &ffn, &layer.x, &layer.active);
             prop_assert_eq!(counted, layer.active.len());
             let h: Vec<_> = layer.neurons(activation, tested).iter().map(|neuron| neuron.h).collect();
-            let wanted = oracle::down(&vec![0.0; y.len()], &h, &layer.active, &layer.down);
+            let rounding = tested.hidden_rounding(tested.format());
+            let wanted = oracle::down(&vec![0.0; y.len()], &h, &layer.active, &layer.down, rounding);
             for (c, (want, &got)) in wanted.iter().zip(&y).enumerate() {
                 prop_assert!(want.admits(got), "{tested} column {c}: {got}, wanted {want:?}");
             }
@@ -77,7 +78,9 @@ proptest! {
                 "{tested}, threshold {threshold}: {counted} count, wanted {surely} and up to {perhaps} more"
             );
             let h: Vec<_> = neurons.iter().map(|neuron| neuron.gated(threshold)).collect();
-            let wanted = oracle::down(&vec![0.0; y.len()], &h, &layer.active, &layer.down);
+            // Which neurons meet in a group depends on which of them count.
+            let rounding = HiddenRounding { group: usize::MAX, ..tested.hidden_rounding(tested.format()) };
+            let wanted = oracle::down(&vec![0.0; y.len()], &h, &layer.active, &layer.down, rounding);
             for (c, (want, &got)) in wanted.iter().zip(&y).enumerate() {
                 prop_assert!(want.admits(got), "{tested} column {c}: {got}, wanted {want:?}");
             }
@@ -124,7 +127,8 @@ proptest! {
                 Gating::First { threshold } => neuron.gated(threshold),
             };
             let h: Vec<_> = layer.neurons(Activation::Silu, tested).iter().map(neuron).collect();
-            let wanted = oracle::down(&vec![0.0; y.len()], &h, &layer.active, &layer.down);
+            let rounding = HiddenRounding { group: usize::MAX, ..tested.hidden_rounding(layer.down.view().format()) };
+            let wanted = oracle::down(&vec![0.0; y.len()], &h, &layer.active, &layer.down, rounding);
             for (c, (want, &got)) in wanted.iter().zip(&y).enumerate() {
                 prop_assert!(want.admits(got), "{tested} column {c}: {got}, wanted {want:?}");
             }

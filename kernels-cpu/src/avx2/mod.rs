@@ -6,6 +6,7 @@ mod blocks;
 pub(crate) mod dot_blocks;
 pub(crate) mod dot_float;
 mod float;
+pub(crate) mod prepare;
 pub(crate) mod stream;
 
 pub(crate) use blocks::{Q4_0, Q8_0};

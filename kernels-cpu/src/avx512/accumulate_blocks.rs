@@ -16,7 +16,7 @@ use super::blocks::{Blocks, scale};
 use crate::{
     Matrix,
     format::BLOCK,
-    rows::{ActiveRows, Group, in_whole_groups, prefetch, prefetch_next},
+    rows::{ActiveRows, Group, in_whole_groups, prefetch, prefetch_every, prefetch_next},
 };
 
 const AHEAD: usize = 2048;
@@ -53,8 +53,10 @@ unsafe fn add_rows<B: Blocks, const R: usize>(group: &Group<R>, offset: usize, h
         let row = group.row.map(|p| p.add(offset));
         let end = row.map(|p| p.add(own.len() * B::BYTES));
         for (b, y) in own.iter_mut().enumerate() {
-            for row in row {
-                prefetch(row.add((b + ahead) * B::BYTES));
+            if b.is_multiple_of(const { prefetch_every(B::BYTES) }) {
+                for row in row {
+                    prefetch(row.add((b + ahead) * B::BYTES));
+                }
             }
             add_block::<B, R>(&row, b, &h, y);
         }
@@ -62,6 +64,19 @@ unsafe fn add_rows<B: Blocks, const R: usize>(group: &Group<R>, offset: usize, h
             prefetch_next(&group.next, offset, b, B::BYTES);
             add_block::<B, R>(&end, b, &h, y);
         }
+    }
+}
+
+/// Adds `h * row` over all blocks of `y`, without looking ahead.
+///
+/// # Safety
+/// The processor as above; each row holds as many blocks as `y`, `h` has at least `R` elements.
+#[target_feature(enable = "avx512f,avx512bw,avx512vl,f16c")]
+pub(crate) unsafe fn add_blocks<B: Blocks, const R: usize>(row: &[*const u8; R], h: &[f32], y: &mut [[f32; BLOCK]]) {
+    let h: [__m512; R] = std::array::from_fn(|r| _mm512_set1_ps(h[r]));
+    for (b, y) in y.iter_mut().enumerate() {
+        // SAFETY: by the contract of this function.
+        unsafe { add_block::<B, R>(row, b, &h, y) };
     }
 }
 

@@ -16,7 +16,7 @@ use super::blocks::{Blocks, scale};
 use crate::{
     format::BLOCK,
     input::Input,
-    rows::{Group, prefetch, prefetch_next, row_operators},
+    rows::{Group, prefetch, prefetch_every, prefetch_next, row_operators},
 };
 
 const ROWS: usize = 8;
@@ -33,8 +33,10 @@ unsafe fn dot_rows<B: Blocks, const R: usize>(group: &Group<R>, input: &Input<'_
     // SAFETY: each row holds `blocks` blocks.
     unsafe {
         for b in 0..blocks - ahead {
-            for row in group.row {
-                prefetch(row.add((b + ahead) * B::BYTES));
+            if b.is_multiple_of(const { prefetch_every(B::BYTES) }) {
+                for row in group.row {
+                    prefetch(row.add((b + ahead) * B::BYTES));
+                }
             }
             add_block::<B, R>(&group.row, b, input, &mut sum);
         }

@@ -13,7 +13,7 @@ use std::arch::x86_64::*;
 
 use crate::{
     input::Input,
-    rows::{Group, PAIR, prefetch, prefetch_next, row_operators},
+    rows::{Group, prefetch, prefetch_every, prefetch_next, row_operators},
 };
 
 const ROWS: usize = 8;
@@ -32,7 +32,7 @@ unsafe fn dot_rows<const R: usize>(group: &Group<R>, input: &Input<'_>) -> [f32;
     // SAFETY: each row holds `x.len()` weights, and the input was prepared as pairs of bf16.
     unsafe {
         for step in 0..steps - ahead {
-            if (step * STEP).is_multiple_of(PAIR) {
+            if step.is_multiple_of(const { prefetch_every(STEP) }) {
                 for row in group.row {
                     prefetch(row.add((step + ahead) * STEP));
                 }

@@ -16,7 +16,7 @@ use super::blocks::{Blocks, Digits};
 use crate::{
     format::BLOCK,
     input::{Input, Quantised},
-    rows::{Group, prefetch, prefetch_next, row_operators},
+    rows::{Group, prefetch, prefetch_every, prefetch_next, row_operators},
 };
 
 const ROWS: usize = 8;
@@ -38,8 +38,12 @@ unsafe fn dot_rows<B: Blocks, const R: usize>(group: &Group<R>, input: &Input<'_
     unsafe {
         for step in 0..steps - ahead {
             let x = digits::<B>(&input.quantised, step);
+            if step.is_multiple_of(const { prefetch_every(B::STEP * B::BYTES) }) {
+                for row in group.row {
+                    prefetch(row.add((step + ahead) * step_bytes));
+                }
+            }
             for (sum, row) in sum.iter_mut().zip(group.row) {
-                prefetch(row.add((step + ahead) * step_bytes));
                 add_step::<B>(row.add(step * step_bytes), &x, sum);
             }
         }

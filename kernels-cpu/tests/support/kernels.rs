@@ -9,6 +9,8 @@ use std::{
 
 use kernels_cpu::{Cpu, Format, Isa, KERNELS, Kernel, Matrix};
 
+use super::oracle::HiddenRounding;
+
 /// A kernel, and the instruction set that leads to it.
 pub struct Tested {
     pub isa: Isa,
@@ -22,6 +24,11 @@ impl Tested {
 
     pub fn cpu(&self, threads: usize) -> &'static Cpu {
         cpu(self.isa, threads)
+    }
+
+    /// What the down of weights in this `format` loses of `h`.
+    pub fn hidden_rounding(&self, format: Format) -> HiddenRounding {
+        HiddenRounding { of_largest: kernel(self.isa, format).hidden_rounding(), group: 8 }
     }
 }
 

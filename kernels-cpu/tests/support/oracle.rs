@@ -132,8 +132,16 @@ fn activated(gate: Bounded, activation: Activation) -> Bounded {
     }
 }
 
+/// What a kernel loses of `h`: its [`hidden_rounding`](kernels_cpu::Kernel::hidden_rounding) of the largest of `group`
+/// neurons that follow each other.
+#[derive(Debug, Clone, Copy)]
+pub struct HiddenRounding {
+    pub of_largest: f64,
+    pub group: usize,
+}
+
 /// `y += sum over j of h[j] * w[active[j]]`, for `h` as exact as it says.
-pub fn down(y: &[f32], h: &[Bounded], active: &[u32], w: &Weights) -> Vec<Bounded> {
+pub fn down(y: &[f32], h: &[Bounded], active: &[u32], w: &Weights, rounding: HiddenRounding) -> Vec<Bounded> {
     let mut out: Vec<_> = y.iter().map(|&y| Bounded { value: y.into(), error: 0.0 }).collect();
     let mut magnitudes: Vec<_> = y.iter().map(|&y| f64::from(y).abs()).collect();
     for (h, &index) in h.iter().zip(active) {
@@ -147,6 +155,16 @@ pub fn down(y: &[f32], h: &[Bounded], active: &[u32], w: &Weights) -> Vec<Bounde
     for (out, magnitude) in out.iter_mut().zip(magnitudes) {
         // A block's scale meets `h` first and then counts up to 128 times.
         out.error += gamma(h.len() + 3) * magnitude + (h.len() * 128 + 4) as f64 * DENORMAL;
+    }
+    if rounding.of_largest > 0.0 {
+        for (h, active) in h.chunks(rounding.group).zip(active.chunks(rounding.group)) {
+            let (scales, integers): (Vec<_>, Vec<_>) = active.iter().map(|&row| w.scales_and_integers(row)).unzip();
+            for (c, out) in out.iter_mut().enumerate() {
+                let largest = h.iter().zip(&scales).map(|(h, d)| h.largest() * d[c / 32]).fold(0.0, f64::max);
+                let sum: f64 = integers.iter().map(|q| q[c]).sum();
+                out.error += 1.001 * rounding.of_largest * largest * sum;
+            }
+        }
     }
     out
 }

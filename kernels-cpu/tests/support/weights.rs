@@ -87,6 +87,18 @@ impl Weights {
         self.format.decode_row(self.view().row(index as usize).unwrap())
     }
 
+    /// Magnitudes of the scales of row `index`, block by block, and of its integers, weight by weight.
+    pub fn scales_and_integers(&self, index: u32) -> (Vec<f64>, Vec<f64>) {
+        let row = self.view().row(index as usize).unwrap();
+        let blocks = row.chunks_exact(self.format.block_bytes());
+        let scales = blocks.clone().map(|block| f64::from(f16::from_le_bytes([block[0], block[1]]).to_f32()).abs());
+        let integers = blocks.flat_map(|block| {
+            let unscaled = [&f16::ONE.to_le_bytes()[..], &block[2..]].concat();
+            self.format.decode_row(&unscaled).into_iter().map(|q| f64::from(q.abs()))
+        });
+        (scales.collect(), integers.collect())
+    }
+
     /// The same with every row but those of `kept` turned into NaN, bytes of ones in every format.
     pub fn spoiled_except(&self, kept: &[u32]) -> Self {
         let mut spoiled = self.clone();
