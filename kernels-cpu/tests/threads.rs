@@ -30,7 +30,7 @@ fn results(cpu: &Cpu, layer: &Layer) -> (usize, [Vec<u32>; 5]) {
 }
 
 proptest! {
-    #![proptest_config(some(24))]
+    #![proptest_config(some(16))]
 
     #[test]
     fn results_do_not_depend_on_threads(
