@@ -91,6 +91,7 @@ impl Cpu {
     /// `gamma(k) = k u / (1 - k u)`, `u = 2^-24` (Higham, Accuracy and Stability of Numerical Algorithms, lemma 3.1),
     /// the maximum is that of the block of 32 columns, and `e` and `b` are the kernel's
     /// [input rounding](Kernel::input_rounding): zero for most, `b = 2^-15` where quantised weights meet integers.
+    /// Denormal numbers on the way, as weights, products or scales, may add `2^-125 (2 cols + 32 + sum |x|)`.
     ///
     /// # Errors
     /// Slices of another length; indices out of range or not ascending.
@@ -144,6 +145,7 @@ impl Cpu {
     /// order of neurons whatever the number of threads. As long as nothing overflows, an element is at most
     /// `gamma(k + 3) * (|y| + sum |h||w|)` away from the exact one for `k` active neurons, `gamma` as for [`Cpu::gemv`];
     /// where the kernel rounds `h` for quantised weights, its [hidden rounding](Kernel::hidden_rounding) comes on top.
+    /// Denormal numbers on the way may add `2^-141 (k + 1)`.
     ///
     /// # Errors
     /// Slices of another length; indices out of range or not ascending.

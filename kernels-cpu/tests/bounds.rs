@@ -1,5 +1,5 @@
 //! No operator touches a byte outside of what it was given: every slice ends, then starts, at a page without access.
-//! Whoever does touch one ends this program with a segmentation fault.
+//! Nor does any read a row that it was not told to. Whoever does ends this program with a segmentation fault.
 
 #![cfg(all(unix, not(miri)))]
 #![allow(clippy::unwrap_used)]
@@ -13,6 +13,7 @@ use support::{
     cases::{Case, cases, gatings},
     guarded::{Edge, Guarded},
     kernels::{Tested, runnable_kernels},
+    oracle::{Counts, Neuron},
     some,
     weights::Weights,
 };
@@ -57,6 +58,55 @@ fn stays_inside(tested: &Tested, case: &Case, edge: Edge, gating: Gating) {
     let wanted = run([gate, up, down].map(Weights::view), &layer.x, &layer.active);
     assert_eq!(run(inside, &x, &active), wanted, "{tested}");
     assert_eq!(tested.cpu(1).read_all(&weights[0]), tested.cpu(1).read_all(gate.view().bytes()), "{tested}");
+}
+
+/// The rows of `w`, each on pages of its own; those that are not in `readable` without access.
+fn on_pages(w: &Weights, readable: &[u32]) -> (usize, Guarded<u8>) {
+    let stride = w.row_bytes().next_multiple_of(rustix::param::page_size());
+    let mut bytes = Vec::new();
+    for row in 0..w.view().rows() {
+        bytes.resize(row * stride, 0xff);
+        bytes.extend(w.view().row(row).unwrap());
+    }
+    let mut guarded = Guarded::new(Edge::Start, &bytes);
+    for row in (0..w.view().rows()).filter(|&row| readable.binary_search(&(row as u32)).is_err()) {
+        guarded.forbid(row * stride..row * stride + w.row_bytes());
+    }
+    (stride, guarded)
+}
+
+proptest! {
+    #![proptest_config(some(64))]
+
+    /// Not even to throw the result away. Where the gate comes first that goes for the up and down rows of all neurons
+    /// whose activation surely does not count.
+    #[test]
+    fn rows_that_are_not_active_are_never_read(case in cases(), gating in gatings()) {
+        let case = Case { blocks: case.blocks + 1, ..case };
+        for tested in runnable_kernels() {
+            let layer = case.layer(tested.format());
+            let counts = |&row: &u32| match gating {
+                Gating::Together => true,
+                Gating::First { threshold } => {
+                    let (gate, up, rounding) = (layer.gate.row(row), layer.up.row(row), tested.kernel.input_rounding());
+                    Neuron::new(&gate, &up, Activation::Relu, &layer.x, rounding).counts(threshold) != Counts::No
+                }
+            };
+            let kept: Vec<u32> = layer.active.iter().copied().filter(counts).collect();
+            let pages =
+                [(&layer.gate, &layer.active), (&layer.up, &kept), (&layer.down, &kept)].map(|(w, rows)| on_pages(w, rows));
+            let [gate, up, down] = pages.each_ref().map(|(stride, bytes)| {
+                Matrix::strided(tested.format(), case.rows, layer.x.len(), *stride, bytes).unwrap()
+            });
+            let run = |ffn: &Ffn<'_>| {
+                let mut y = vec![f32::NAN; layer.x.len()];
+                tested.cpu(case.threads).ffn(ffn, &layer.x, &layer.active, &mut y).unwrap();
+                bits(&y)
+            };
+            let ffn = Ffn::new(gate, up, down, Activation::Relu, gating).unwrap();
+            prop_assert_eq!(run(&ffn), run(&layer.ffn(Activation::Relu, gating)), "{}", tested);
+        }
+    }
 }
 
 proptest! {

@@ -5,13 +5,14 @@
 
 mod support;
 
-use kernels_cpu::{Activation, Cpu, Matrix, Operator, synthetic::Random};
+use kernels_cpu::{Activation, Cpu, Kernel, Matrix, Operator, synthetic::Random};
 use proptest::prelude::*;
 use support::{
     cases::{activation, cases},
     kernels::{cpu, runnable_kernels},
     oracle::{self, Neuron, dot, exact},
     some,
+    weights::numbers,
 };
 
 proptest! {
@@ -42,7 +43,8 @@ proptest! {
             let mut h = vec![f32::NAN; active.len()];
             tested.cpu(case.threads).gate_up(&gate.view(), &up.view(), activation, &x, &active, &mut h).unwrap();
             for (&index, &got) in active.iter().zip(&h) {
-                let want = Neuron::new(&gate.row(index), &up.row(index), activation, &x, tested.kernel.input_rounding()).h;
+                let (gate, up) = (gate.row(index), up.row(index));
+                let want = Neuron::new(&gate, &up, activation, &x, tested.kernel.input_rounding()).h;
                 prop_assert!(want.admits(got), "{tested} row {index}: {got}, wanted {want:?}");
             }
         }
@@ -54,7 +56,7 @@ proptest! {
             let mut random = Random::new(case.seed);
             let w = case.weights(tested.format(), &mut random);
             let active = case.active(&mut random);
-            let h = support::weights::numbers(active.len(), case.x, &mut random);
+            let h = numbers(active.len(), case.x, &mut random);
             let before = random.vector(case.cols(tested.format()));
             let mut y = before.clone();
             tested.cpu(case.threads).down(&w.view(), &h, &active, &mut y).unwrap();
@@ -83,9 +85,10 @@ proptest! {
                 let theirs = (other.kernel, result(other.cpu(1)));
                 for (j, &index) in active.iter().enumerate() {
                     let row = w.row(index);
-                    let bound = |kernel: &kernels_cpu::Kernel| dot(&row, &x, kernel.input_rounding()).error;
+                    let bound = |kernel: &Kernel| dot(&row, &x, kernel.input_rounding()).error;
                     let apart = f64::from(mine.1[j]) - f64::from(theirs.1[j]);
-                    prop_assert!(apart.abs() <= bound(mine.0) + bound(theirs.0), "{tested} and {other}, row {index}: {apart}");
+                    let most = bound(mine.0) + bound(theirs.0);
+                    prop_assert!(apart.abs() <= most, "{tested} and {other}, row {index}: {apart}");
                 }
             }
         }
@@ -96,7 +99,11 @@ proptest! {
     #![proptest_config(some(96))]
 
     #[test]
-    fn read_all_reads_every_byte(bytes in prop::collection::vec(any::<u8>(), 0..3000), at: prop::sample::Index, threads in 1..4_usize) {
+    fn read_all_reads_every_byte(
+        bytes in prop::collection::vec(any::<u8>(), 0..3000),
+        at: prop::sample::Index,
+        threads in 1..4_usize,
+    ) {
         for isa in runnable_kernels().iter().map(|tested| tested.isa) {
             let mut changed = bytes.clone();
             if let Some(byte) = (!changed.is_empty()).then(|| at.index(changed.len())) {

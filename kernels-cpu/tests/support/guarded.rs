@@ -10,7 +10,7 @@
 use std::{
     ffi::c_void,
     marker::PhantomData,
-    ops::{Deref, DerefMut},
+    ops::{Deref, DerefMut, Range},
     ptr::null_mut,
     slice,
 };
@@ -51,6 +51,15 @@ impl<T: Copy> Guarded<T> {
             first.copy_from_nonoverlapping(elements.as_ptr(), elements.len());
             Self { map, map_len, first, len: elements.len(), owns: PhantomData }
         }
+    }
+}
+
+impl Guarded<u8> {
+    /// Takes the access away from `bytes`, which must start where a page does, up to the end of their last page.
+    pub fn forbid(&mut self, bytes: Range<usize>) {
+        let len = bytes.len().next_multiple_of(rustix::param::page_size());
+        // SAFETY: within the mapping, whose pages before the last one hold all bytes; whoever looks there deserves it.
+        unsafe { mprotect(self.first.add(bytes.start).cast(), len, MprotectFlags::empty()) }.unwrap();
     }
 }
 
