@@ -7,11 +7,6 @@ use crate::Matrix;
 /// Bytes from one prefetch to the next: two lines, of which the processor fetches the second by itself.
 pub(crate) const PAIR: usize = 128;
 
-/// Steps of `bytes` from one prefetch of a row to the next.
-pub(crate) const fn prefetch_every(bytes: usize) -> usize {
-    PAIR.div_ceil(bytes).next_power_of_two()
-}
-
 /// The active rows of a matrix, by position in the active list.
 #[derive(Clone, Copy)]
 pub(crate) struct ActiveRows<'a> {
@@ -100,21 +95,16 @@ pub(crate) unsafe fn prefetch(p: *const u8) {
     unsafe { _mm_prefetch::<_MM_HINT_T1>(p.cast()) };
 }
 
-/// While the last `steps` steps of a group run, fetches the same number of steps of the rows to come: one row a step,
-/// so that one address is enough.
+/// Starts to fetch what lies `at` bytes into each of `rows`, side by side: asked for in bursts, row by row, half of it
+/// would be dropped (q8_0 on Zen 4: 18 instead of 23 GB/s a core).
 ///
-/// ```text
-///   step        0            1                 R-1           R
-///   next[0] |--------|                             |        |--------| ...
-///   next[1] |        |--------|                    |   each stroke is R steps' worth of lines
-/// ```
+/// # Safety
+/// None, as for [`prefetch`].
 #[inline(always)]
-pub(crate) fn prefetch_next<const R: usize>(next: &[*const u8; R], offset: usize, step: usize, step_bytes: usize) {
-    let (row, stroke) = (step % R, step / R);
-    let from = offset + stroke * R * step_bytes;
-    for pair in (0..R * step_bytes).step_by(PAIR) {
-        // SAFETY: a prefetch never faults; past the end of a row it is the following row's start.
-        unsafe { prefetch(next[row].wrapping_add(from + pair)) };
+pub(crate) unsafe fn prefetch_each<const R: usize>(rows: &[*const u8; R], at: usize) {
+    for row in rows {
+        // SAFETY: a hint, valid for any address.
+        unsafe { prefetch(row.wrapping_add(at)) };
     }
 }
 

@@ -16,7 +16,7 @@ use super::blocks::{Blocks, scale};
 use crate::{
     Matrix,
     format::BLOCK,
-    rows::{ActiveRows, Group, in_whole_groups, prefetch, prefetch_every, prefetch_next},
+    rows::{ActiveRows, Group, in_whole_groups, prefetch_each},
 };
 
 const AHEAD: usize = 2048;
@@ -53,15 +53,11 @@ unsafe fn add_rows<B: Blocks, const R: usize>(group: &Group<R>, offset: usize, h
         let row = group.row.map(|p| p.add(offset));
         let end = row.map(|p| p.add(own.len() * B::BYTES));
         for (b, y) in own.iter_mut().enumerate() {
-            if b.is_multiple_of(const { prefetch_every(B::BYTES) }) {
-                for row in row {
-                    prefetch(row.add((b + ahead) * B::BYTES));
-                }
-            }
+            prefetch_each(&row, (b + ahead) * B::BYTES);
             add_block::<B, R>(&row, b, &h, y);
         }
         for (b, y) in last.iter_mut().enumerate() {
-            prefetch_next(&group.next, offset, b, B::BYTES);
+            prefetch_each(&group.next, offset + b * B::BYTES);
             add_block::<B, R>(&end, b, &h, y);
         }
     }

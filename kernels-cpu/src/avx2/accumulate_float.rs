@@ -16,7 +16,7 @@ use std::{arch::x86_64::*, ops::Range};
 use super::float::{Float, first};
 use crate::{
     Matrix,
-    rows::{ActiveRows, Group, in_whole_groups, prefetch, prefetch_next},
+    rows::{ActiveRows, Group, in_whole_groups, prefetch_each},
 };
 
 const STEP: usize = 128;
@@ -54,13 +54,11 @@ unsafe fn add_rows<F: Float, const R: usize>(group: &Group<R>, offset: usize, h:
     unsafe {
         let row = group.row.map(|p| p.add(offset));
         for step in 0..steps - ahead {
-            for row in row {
-                prefetch(row.add((step + ahead) * STEP));
-            }
+            prefetch_each(&row, (step + ahead) * STEP);
             add_step::<F, R>(&row, step * STEP, &h, body);
         }
         for step in 0..ahead {
-            prefetch_next(&group.next, offset, step, STEP);
+            prefetch_each(&group.next, offset + step * STEP);
             add_step::<F, R>(&row, (steps - ahead + step) * STEP, &h, body);
         }
         for (part, y) in tail.chunks_mut(8).enumerate() {

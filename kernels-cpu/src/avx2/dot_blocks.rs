@@ -19,7 +19,7 @@ use super::{
 use crate::{
     format::BLOCK,
     input::Input,
-    rows::{Group, prefetch, prefetch_every, prefetch_next, row_operators},
+    rows::{Group, prefetch_each, row_operators},
 };
 
 const ROWS: usize = 8;
@@ -36,15 +36,11 @@ unsafe fn dot_rows<B: Blocks, const R: usize>(group: &Group<R>, input: &Input<'_
     // SAFETY: each row holds `blocks` blocks.
     unsafe {
         for b in 0..blocks - ahead {
-            if b.is_multiple_of(const { prefetch_every(B::BYTES) }) {
-                for row in group.row {
-                    prefetch(row.add((b + ahead) * B::BYTES));
-                }
-            }
+            prefetch_each(&group.row, (b + ahead) * B::BYTES);
             add_block::<B, R>(&group.row, b, input, &mut sum);
         }
         for b in 0..ahead {
-            prefetch_next(&group.next, 0, b, B::BYTES);
+            prefetch_each(&group.next, b * B::BYTES);
             add_block::<B, R>(&group.row, blocks - ahead + b, input, &mut sum);
         }
     }

@@ -16,7 +16,7 @@ use std::arch::x86_64::*;
 use super::float::{Float, first, lane_sum};
 use crate::{
     input::Input,
-    rows::{Group, prefetch, prefetch_next, row_operators},
+    rows::{Group, prefetch_each, row_operators},
 };
 
 const ROWS: usize = 8;
@@ -36,13 +36,11 @@ unsafe fn dot_rows<F: Float, const R: usize>(group: &Group<R>, input: &Input<'_>
     // SAFETY: each row holds `x.len()` weights, `steps` steps among them.
     unsafe {
         for step in 0..steps - ahead {
-            for row in group.row {
-                prefetch(row.add((step + ahead) * STEP));
-            }
+            prefetch_each(&group.row, (step + ahead) * STEP);
             add_step::<F, R>(&group.row, step * STEP, body, &mut sum);
         }
         for step in 0..ahead {
-            prefetch_next(&group.next, 0, step, STEP);
+            prefetch_each(&group.next, step * STEP);
             add_step::<F, R>(&group.row, (steps - ahead + step) * STEP, body, &mut sum);
         }
         for (part, x) in tail.chunks(8).enumerate() {

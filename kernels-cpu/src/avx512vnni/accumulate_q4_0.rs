@@ -23,7 +23,7 @@ use crate::{
     Matrix, avx512,
     format::{BLOCK, Q4_0_BYTES},
     input::{LEVELS, SMALLEST},
-    rows::{ActiveRows, Group, PAIR, prefetch},
+    rows::{ActiveRows, Group, prefetch},
 };
 
 /// Neurons that share a step.
@@ -73,9 +73,9 @@ unsafe fn add_rows(group: &Group<ROWS>, turn: Turn, offset: usize, h: &[f32], y:
             };
             let coefficients = coefficients(&row, h, y.len());
             for (b, y) in y.iter_mut().enumerate() {
-                // Each row's chunk is fetched in two strokes.
-                for pair in (0..chunk_bytes / 2).step_by(PAIR) {
-                    prefetch(coming[b % ROWS].wrapping_add(b / ROWS * (chunk_bytes / 2) + pair));
+                // Every fourth block is a line further on: two of the eight rows are asked for it at a time.
+                for coming in &coming[2 * (b % 4)..][..2] {
+                    prefetch(coming.wrapping_add(b / 4 * 4 * Q4_0_BYTES));
                 }
                 let row = row.map(|p| p.add(b * Q4_0_BYTES));
                 // Block by block: where chunks begin depends on threads.

@@ -13,7 +13,7 @@ use std::arch::x86_64::*;
 
 use crate::{
     input::Input,
-    rows::{Group, prefetch, prefetch_every, prefetch_next, row_operators},
+    rows::{Group, prefetch_each, row_operators},
 };
 
 const ROWS: usize = 8;
@@ -32,15 +32,11 @@ unsafe fn dot_rows<const R: usize>(group: &Group<R>, input: &Input<'_>) -> [f32;
     // SAFETY: each row holds `x.len()` weights, and the input was prepared as pairs of bf16.
     unsafe {
         for step in 0..steps - ahead {
-            if step.is_multiple_of(const { prefetch_every(STEP) }) {
-                for row in group.row {
-                    prefetch(row.add((step + ahead) * STEP));
-                }
-            }
+            prefetch_each(&group.row, (step + ahead) * STEP);
             add_step(&group.row, step, !0, input, &mut sum);
         }
         for step in 0..ahead {
-            prefetch_next(&group.next, 0, step, STEP);
+            prefetch_each(&group.next, step * STEP);
             add_step(&group.row, steps - ahead + step, !0, input, &mut sum);
         }
         if left > 0 {

@@ -16,7 +16,7 @@ use super::blocks::{Blocks, Digits};
 use crate::{
     format::BLOCK,
     input::{Input, Quantised},
-    rows::{Group, prefetch, prefetch_every, prefetch_next, row_operators},
+    rows::{Group, prefetch_each, row_operators},
 };
 
 const ROWS: usize = 8;
@@ -38,17 +38,13 @@ unsafe fn dot_rows<B: Blocks, const R: usize>(group: &Group<R>, input: &Input<'_
     unsafe {
         for step in 0..steps - ahead {
             let x = digits::<B>(&input.quantised, step);
-            if step.is_multiple_of(const { prefetch_every(B::STEP * B::BYTES) }) {
-                for row in group.row {
-                    prefetch(row.add((step + ahead) * step_bytes));
-                }
-            }
+            prefetch_each(&group.row, (step + ahead) * step_bytes);
             for (sum, row) in sum.iter_mut().zip(group.row) {
                 add_step::<B>(row.add(step * step_bytes), &x, sum);
             }
         }
         for step in 0..ahead {
-            prefetch_next(&group.next, 0, step, step_bytes);
+            prefetch_each(&group.next, step * step_bytes);
             let step = steps - ahead + step;
             let x = digits::<B>(&input.quantised, step);
             for (sum, row) in sum.iter_mut().zip(group.row) {
