@@ -31,7 +31,7 @@ pub struct Cpu {
 
 /// Tasks per thread when rows are dealt out: enough that a slow core does not hold the others up, few enough that
 /// a task is still hundreds of kilobytes of weights.
-pub(crate) const TASKS_PER_THREAD: usize = 8;
+pub(crate) const TASKS_PER_THREAD: usize = 16;
 /// Rows of a task are a multiple of this: whole groups of every row kernel.
 pub(crate) const MIN_ROWS: usize = 8;
 /// Columns of y that one thread owns are a multiple of this.
