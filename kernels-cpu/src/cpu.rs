@@ -11,6 +11,7 @@ use std::{
 use crate::{
     Activation, Error, Isa, Matrix, Operator,
     active::check_active,
+    down::Hidden,
     ffn::Scratch,
     input::Input,
     registry::{Kernel, kernel},
@@ -34,8 +35,6 @@ pub struct Cpu {
 pub(crate) const TASKS_PER_THREAD: usize = 16;
 /// Rows of a task are a multiple of this: whole groups of every row kernel.
 pub(crate) const MIN_ROWS: usize = 8;
-/// Columns of y that one thread owns are a multiple of this.
-const COLUMN_STEP: usize = 64;
 
 impl Cpu {
     /// All cores, with the instruction set of [`Isa::from_env`].
@@ -140,8 +139,8 @@ impl Cpu {
 
     /// Neuron-major down: `y[c] += sum over j of h[j] * W[active[j]][c]`.
     ///
-    /// `w` has one row per neuron. `h` has one element per active neuron, `y` one per column. Each thread owns a range
-    /// of columns and walks the whole active list, so there are no atomics and each column is summed in ascending
+    /// `w` has one row per neuron. `h` has one element per active neuron, `y` one per column. The active list is summed
+    /// in up to eight pieces, each in ascending order, and then the pieces in theirs: without atomics, and in the same
     /// order of neurons whatever the number of threads. As long as nothing overflows, an element is at most
     /// `gamma(k + 3) * (|y| + sum |h||w|)` away from the exact one for `k` active neurons, `gamma` as for [`Cpu::gemv`];
     /// where the kernel rounds `h` for quantised weights, its [hidden rounding](Kernel::hidden_rounding) comes on top.
@@ -153,20 +152,10 @@ impl Cpu {
         check_length("h", h, active.len())?;
         check_length("y", y, w.cols())?;
         check_active(active, w.rows())?;
-        let kernel = self.kernel(w);
-        let width = self.column_width(w.cols());
-        self.each(active.len() * w.row_bytes(), y.chunks_mut(width).enumerate(), |(task, y)| {
-            let columns = task * width..task * width + y.len();
-            // SAFETY: lengths and indices were checked above, the instruction set in `with`; the range is within the
-            // row and starts and ends on whole blocks because `width` and the row do.
-            unsafe { (kernel.accumulate)(w, active, h, columns, y) };
-        });
+        let mut scratch = self.take_scratch();
+        self.accumulate(w, &mut [Hidden { rows: active, h, y, sums: &mut scratch.sums }]);
+        self.keep_scratch(scratch);
         Ok(())
-    }
-
-    /// Columns of y that one thread owns: whole blocks, whole cache lines.
-    pub(crate) fn column_width(&self, cols: usize) -> usize {
-        cols.div_ceil(self.threads()).next_multiple_of(COLUMN_STEP).max(COLUMN_STEP)
     }
 
     /// The kernel for `w` with the input in its form. An input that this form cannot hold (infinities, NaN, magnitudes

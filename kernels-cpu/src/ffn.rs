@@ -13,7 +13,10 @@
 //!                          stretch 0       stretch 1
 //! ```
 
-use crate::{Activation, Cpu, Error, Matrix, active::check_active, cpu::check_length, input::Input, registry::Kernel};
+use crate::{
+    Activation, Cpu, Error, Matrix, active::check_active, cpu::check_length, down::Hidden, input::Input,
+    registry::Kernel,
+};
 
 /// The three matrices of a gated FFN, one row per neuron in each, and how they are used.
 #[derive(Debug, Clone, Copy)]
@@ -54,7 +57,7 @@ pub struct FfnToken<'a> {
 pub const MAX_BATCH: usize = 8;
 
 /// Gate and up rows, or segments of down rows, that tokens of a batch take turns on: what a core's caches hold.
-const STRETCH_BYTES: usize = 1 << 20;
+pub(crate) const STRETCH_BYTES: usize = 1 << 20;
 
 impl<'a> Ffn<'a> {
     /// `gate`, `up` and `down` with one row per neuron each (down is stored neuron-major, as
@@ -99,6 +102,8 @@ pub(crate) struct Scratch {
     up: Vec<f32>,
     /// Neurons whose activation counts, where the gate came first.
     kept: Vec<u32>,
+    /// Sums of pieces of the list, on the way to y.
+    pub(crate) sums: Vec<f32>,
 }
 
 /// A token on its way through the layer.
@@ -145,7 +150,7 @@ impl Cpu {
                 Gating::Together => self.gate_and_up(ffn, &mut runs),
                 Gating::First { threshold } => self.gate_then_up(ffn, threshold, &mut runs),
             }
-            self.down_in_turns(ffn, &mut runs);
+            self.down_of_all(ffn, &mut runs);
             runs.into_iter().fold(0, |rows, run| {
                 let h = run.scratch.h.len();
                 self.keep_scratch(run.scratch);
@@ -195,39 +200,14 @@ impl Cpu {
         }
     }
 
-    fn down_in_turns(&self, ffn: &Ffn<'_>, runs: &mut [Run<'_>]) {
-        let kernel = self.kernel(&ffn.down);
-        let width = self.column_width(ffn.hidden());
-        let segment_bytes = ffn.down.row_bytes().div_ceil(ffn.hidden().div_ceil(width).max(1));
-        let rows = if runs.len() == 1 { usize::MAX } else { (STRETCH_BYTES / segment_bytes.max(1)).max(GROUP) };
-        // Column ranges, in each of them every token's part of y.
-        let mut tasks: Vec<Vec<&mut [f32]>> = Vec::new();
-        let mut hidden = Vec::new();
-        for run in runs {
+    fn down_of_all(&self, ffn: &Ffn<'_>, runs: &mut [Run<'_>]) {
+        let hidden = runs.iter_mut().map(|run| {
             run.y.fill(0.0);
-            for (task, y) in run.y.chunks_mut(width).enumerate() {
-                if task == tasks.len() {
-                    tasks.push(Vec::new());
-                }
-                tasks[task].push(y);
-            }
-            let rows = if ffn.gating == Gating::Together { run.active } else { &run.scratch.kept[..] };
-            hidden.push((rows, &run.scratch.h[..]));
-        }
-        let lists: Vec<&[u32]> = hidden.iter().map(|(rows, _)| *rows).collect();
-        let cuts: Vec<Vec<usize>> = cuts(&lists, ffn.neurons(), rows);
-        let bytes = lists.iter().map(|list| list.len() * ffn.down.row_bytes()).sum();
-        self.each(bytes, tasks.into_iter().enumerate(), |(task, mut ys)| {
-            for stretch in 0..cuts.len() - 1 {
-                for (token, y) in ys.iter_mut().enumerate() {
-                    let part = cuts[stretch][token]..cuts[stretch + 1][token];
-                    let (rows, h) = (&hidden[token].0[part.clone()], &hidden[token].1[part]);
-                    let columns = task * width..task * width + y.len();
-                    // SAFETY: as in `gate_and_up`; columns as in `down_checked`.
-                    unsafe { (kernel.accumulate)(&ffn.down, rows, h, columns, y) };
-                }
-            }
+            let Scratch { h, kept, sums, .. } = &mut run.scratch;
+            let rows = if ffn.gating == Gating::Together { run.active } else { kept };
+            Hidden { rows, h, y: run.y, sums }
         });
+        self.accumulate(&ffn.down, &mut hidden.collect::<Vec<_>>());
     }
 
     /// Deals out the rows that tokens name, stretch by stretch: `task` is given what a token brought, those of its rows
@@ -273,11 +253,11 @@ struct Share<'a> {
 }
 
 /// Parts of a list start at multiples of this: kernels then form the groups that they form over the whole list.
-const GROUP: usize = 8;
+pub(crate) const GROUP: usize = 8;
 
 /// Where to cut lists of rows into stretches of about `rows` rows that any of them names: for each cut, from the start
 /// to the end, the position in each list. All lists are cut near the same row.
-fn cuts(lists: &[&[u32]], neurons: usize, rows: usize) -> Vec<Vec<usize>> {
+pub(crate) fn cuts(lists: &[&[u32]], neurons: usize, rows: usize) -> Vec<Vec<usize>> {
     let mut cuts = vec![vec![0; lists.len()]];
     if let [list] = lists {
         cuts.extend((0..list.len()).step_by(rows.min(list.len().max(1))).skip(1).map(|position| vec![position]));

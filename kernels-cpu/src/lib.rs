@@ -47,6 +47,7 @@ mod avx512;
 mod avx512vnni;
 mod buffer;
 mod cpu;
+mod down;
 mod error;
 mod ffn;
 mod format;
