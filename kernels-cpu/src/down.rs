@@ -17,7 +17,7 @@ use crate::{
 
 /// The most pieces, and the least active neurons of one.
 const PIECES: usize = 8;
-const PIECE_ROWS: usize = 256;
+const PIECE_ROWS: usize = 128;
 /// Tasks a thread.
 const TASKS: usize = 4;
 /// Ranges of columns start at multiples of this: whole blocks, whole cache lines.
@@ -62,7 +62,7 @@ impl Cpu {
         for Hidden { rows, h, y, sums } in &mut *tokens {
             let len = piece_len(rows.len());
             let count = rows.len().div_ceil(len);
-            sums.clear();
+            // What was there before is overwritten by the tasks.
             sums.resize(count.saturating_sub(1) * cols, 0.0);
             let sums = [&mut **y].into_iter().chain(sums.chunks_exact_mut(cols));
             for (piece, ((rows, h), sum)) in rows.chunks(len).zip(h.chunks(len)).zip(sums).enumerate() {
@@ -87,6 +87,9 @@ impl Cpu {
 
         let bytes = pieces.iter().flatten().map(|part| part.rows.len() * w.row_bytes()).sum();
         self.each(bytes, tasks.into_iter(), |mut task| {
+            if task.piece > 0 {
+                task.sums.iter_mut().for_each(|sum| sum.fill(0.0));
+            }
             for ends in stretches[task.piece].windows(2) {
                 for (i, (sum, Part { rows, h })) in task.sums.iter_mut().zip(&pieces[task.piece]).enumerate() {
                     let part = ends[0][i]..ends[1][i];
@@ -98,9 +101,12 @@ impl Cpu {
             }
         });
         for Hidden { y, sums, .. } in tokens {
-            for sum in sums.chunks_exact(cols) {
-                y.iter_mut().zip(sum).for_each(|(y, sum)| *y += sum);
-            }
+            let width = cols.div_ceil(self.threads()).next_multiple_of(COLUMN_STEP);
+            self.each(4 * sums.len(), y.chunks_mut(width).enumerate(), |(range, y)| {
+                for sum in sums.chunks_exact(cols) {
+                    y.iter_mut().zip(&sum[range * width..]).for_each(|(y, sum)| *y += sum);
+                }
+            });
         }
     }
 }
