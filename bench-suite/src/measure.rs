@@ -278,12 +278,19 @@ pub(crate) fn run_rounds(
             let cpu = &cpus[*pool];
             let run = &mut case.run;
             sleep(rest);
-            let (seconds, result, bytes_per_s) = cpu.install(|| {
-                let before = roof.as_mut().map(|(roof, _)| roof.bytes_per_s(cpu)).transpose()?;
+            let mut read = || roof.as_mut().map(|(roof, _)| roof.bytes_per_s(cpu)).transpose();
+            let (seconds, result, bytes_per_s) = if case.brings_threads {
+                let before = cpu.install(&mut read)?;
                 let (seconds, result) = time(run);
-                let after = roof.as_mut().map(|(roof, _)| roof.bytes_per_s(cpu)).transpose()?;
-                Ok::<_, Failure>((seconds, result, before.zip(after)))
-            })?;
+                sleep(rest);
+                (seconds, result, before.zip(cpu.install(read)?))
+            } else {
+                cpu.install(|| {
+                    let before = read()?;
+                    let (seconds, result) = time(run);
+                    Ok::<_, Failure>((seconds, result, before.zip(read()?)))
+                })?
+            };
             result?;
             if counts {
                 case.seconds.push(seconds);

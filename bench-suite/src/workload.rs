@@ -150,6 +150,8 @@ pub struct Case<'a> {
     pub subject: Subject,
     /// Runs it once.
     pub run: Box<dyn FnMut() -> Result<()> + Send + 'a>,
+    /// Whether it has threads of its own: ours then have to be asleep.
+    pub brings_threads: bool,
     /// Seconds, round by round.
     pub seconds: Vec<f64>,
     /// Seconds over the roof's seconds of the same round; empty where memory is not what bounds it.
@@ -158,7 +160,7 @@ pub struct Case<'a> {
 
 impl<'a> Case<'a> {
     fn new(subject: Subject, run: impl FnMut() -> Result<()> + Send + 'a) -> Self {
-        Self { subject, run: Box::new(run), seconds: Vec::new(), ratios: Vec::new() }
+        Self { subject, run: Box::new(run), brings_threads: false, seconds: Vec::new(), ratios: Vec::new() }
     }
 
     /// The measurement, once there are times.
@@ -388,7 +390,8 @@ impl Layer {
         let mut y = vec![0.0; HIDDEN];
         let kernel = format!("{}/{}", peer.name(), self.format);
         let subject = Subject { kernel, isa: peer.name().to_owned(), ..Work::Ffn(1.0).subject(cpu, self.format)? };
-        Ok(Case::new(subject, move || run(&self.x, &mut y)))
+        let case = Case::new(subject, move || run(&self.x, &mut y));
+        Ok(Case { brings_threads: peer.brings_threads(), ..case })
     }
 
     /// A dense projection with `rows` outputs, as attention and the LM head have.

@@ -29,6 +29,10 @@ impl Peer for Gemm {
         format!("{version} ({isa})")
     }
 
+    fn brings_threads(&self) -> bool {
+        false
+    }
+
     fn formats(&self) -> &'static [Format] {
         &[Format::F32, Format::F16]
     }

@@ -37,6 +37,11 @@ pub trait Peer: Sync {
     /// Formats that it reads.
     fn formats(&self) -> &'static [Format];
 
+    /// Whether it computes on threads of its own, and not on those of the pool that calls it.
+    fn brings_threads(&self) -> bool {
+        true
+    }
+
     /// The layout that suits it best.
     fn layout(&self) -> Layout {
         Layout::RowPerOutput
