@@ -11,7 +11,7 @@ use proptest::prelude::*;
 use support::{
     bits,
     cases::{Case, cases, gatings},
-    guarded::{Edge, Guarded},
+    guarded::{Edge, Guarded, PAGE},
     kernels::{Tested, runnable_kernels},
     oracle::{Counts, Neuron},
     some,
@@ -62,7 +62,7 @@ fn stays_inside(tested: &Tested, case: &Case, edge: Edge, gating: Gating) {
 
 /// The rows of `w`, each on pages of its own; those that are not in `readable` without access.
 fn on_pages(w: &Weights, readable: &[u32]) -> (usize, Guarded<u8>) {
-    let stride = w.row_bytes().next_multiple_of(rustix::param::page_size());
+    let stride = w.row_bytes().next_multiple_of(PAGE);
     let mut bytes = Vec::new();
     for row in 0..w.view().rows() {
         bytes.resize(row * stride, 0xff);

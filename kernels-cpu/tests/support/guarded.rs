@@ -17,6 +17,9 @@ use std::{
 
 use rustix::mm::{MapFlags, MprotectFlags, ProtFlags, mmap_anonymous, mprotect, munmap};
 
+/// A multiple of the page size: 4 KiB here, up to 64 KiB elsewhere.
+pub const PAGE: usize = if cfg!(target_arch = "x86_64") { 1 << 12 } else { 1 << 16 };
+
 /// Which end of the elements touches a page without access.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Edge {
@@ -35,18 +38,17 @@ pub struct Guarded<T> {
 
 impl<T: Copy> Guarded<T> {
     pub fn new(edge: Edge, elements: &[T]) -> Self {
-        let page = rustix::param::page_size();
         let bytes = size_of_val(elements);
-        let inner = bytes.next_multiple_of(page).max(page);
-        let map_len = inner + 2 * page;
-        let at = page + if edge == Edge::End { inner - bytes } else { 0 };
+        let inner = bytes.next_multiple_of(PAGE).max(PAGE);
+        let map_len = inner + 2 * PAGE;
+        let at = PAGE + if edge == Edge::End { inner - bytes } else { 0 };
         // SAFETY: a new mapping, so no one else's memory; the pages that lose their access are its first and its last.
         // `bytes` bytes from `at` on lie between those two, aligned: whole elements before the end of a page.
         unsafe {
             let map =
                 mmap_anonymous(null_mut(), map_len, ProtFlags::READ | ProtFlags::WRITE, MapFlags::PRIVATE).unwrap();
-            mprotect(map, page, MprotectFlags::empty()).unwrap();
-            mprotect(map.byte_add(page + inner), page, MprotectFlags::empty()).unwrap();
+            mprotect(map, PAGE, MprotectFlags::empty()).unwrap();
+            mprotect(map.byte_add(PAGE + inner), PAGE, MprotectFlags::empty()).unwrap();
             let first = map.byte_add(at).cast::<T>();
             first.copy_from_nonoverlapping(elements.as_ptr(), elements.len());
             Self { map, map_len, first, len: elements.len(), owns: PhantomData }
@@ -57,7 +59,7 @@ impl<T: Copy> Guarded<T> {
 impl Guarded<u8> {
     /// Takes the access away from `bytes`, which must start where a page does, up to the end of their last page.
     pub fn forbid(&mut self, bytes: Range<usize>) {
-        let len = bytes.len().next_multiple_of(rustix::param::page_size());
+        let len = bytes.len().next_multiple_of(PAGE);
         // SAFETY: within the mapping, whose pages before the last one hold all bytes; whoever looks there deserves it.
         unsafe { mprotect(self.first.add(bytes.start).cast(), len, MprotectFlags::empty()) }.unwrap();
     }
