@@ -115,6 +115,14 @@ struct Run<'t> {
     scratch: Scratch,
 }
 
+impl<'t> Run<'t> {
+    /// Kernel and input, all active neurons, and room for a number each.
+    fn with_h(&mut self) -> ((&'static Kernel, &Input<'t>), &'t [u32], &mut [f32]) {
+        self.scratch.h.resize(self.active.len(), 0.0);
+        ((self.kernel, &self.input), self.active, &mut self.scratch.h)
+    }
+}
+
 impl Cpu {
     /// One token through an FFN: `y = down(act(gate . x) * up . x)` over the active neurons. Returns how many neurons'
     /// down rows were read: all active ones, or with [`Gating::First`] those whose activation counts.
@@ -166,10 +174,7 @@ impl Cpu {
 
     fn gate_and_up(&self, ffn: &Ffn<'_>, runs: &mut [Run<'_>]) {
         let row_bytes = 2 * ffn.gate.row_bytes();
-        let shares = runs.iter_mut().map(|run| {
-            run.scratch.h.resize(run.active.len(), 0.0);
-            ((run.kernel, &run.input), run.active, &mut run.scratch.h[..])
-        });
+        let shares = runs.iter_mut().map(Run::with_h);
         self.each_stretch(ffn.neurons(), row_bytes, shares.collect(), |&(kernel, input), active, h| {
             // SAFETY: lengths and indices were checked at the door; `prepared` made the input for this kernel.
             unsafe { (kernel.gate_up)([&ffn.gate, &ffn.up], ffn.activation, active, input, h) };
@@ -178,10 +183,7 @@ impl Cpu {
 
     fn gate_then_up(&self, ffn: &Ffn<'_>, threshold: f32, runs: &mut [Run<'_>]) {
         let row_bytes = ffn.gate.row_bytes();
-        let shares = runs.iter_mut().map(|run| {
-            run.scratch.h.resize(run.active.len(), 0.0);
-            ((run.kernel, &run.input), run.active, &mut run.scratch.h[..])
-        });
+        let shares = runs.iter_mut().map(Run::with_h);
         self.each_stretch(ffn.neurons(), row_bytes, shares.collect(), |&(kernel, input), active, gate| {
             // SAFETY: as in `gate_and_up`.
             unsafe { (kernel.gemv)(&ffn.gate, active, input, gate) };
