@@ -13,12 +13,15 @@
 use std::{
     cell::Cell,
     hint::spin_loop,
-    sync::atomic::{AtomicBool, Ordering},
+    sync::{
+        Mutex, PoisonError,
+        atomic::{AtomicBool, Ordering},
+    },
     thread,
     time::{Duration, Instant},
 };
 
-use rayon::{ThreadPool, ThreadPoolBuilder, Yield, prelude::*};
+use rayon::{ThreadPool, ThreadPoolBuilder, Yield};
 #[cfg(target_os = "linux")]
 use rustix::thread::{CpuSet, sched_getaffinity, sched_setaffinity};
 
@@ -79,12 +82,25 @@ impl Team {
     }
 
     /// Runs `task` on each of `parts`, which read `bytes` together, shared between the threads where that is worth it.
-    pub(crate) fn each<T: Send>(&self, bytes: usize, parts: impl Iterator<Item = T>, task: impl Fn(T) + Sync + Send) {
+    ///
+    /// Each thread takes parts until there are none, and never waits for another in between. In rayon's own parallel
+    /// iterators it may: it would look for work meanwhile, find that of [`Session::look_for_work`], and stay in there
+    /// until the end of a session that is waiting for it.
+    pub(crate) fn each<T>(&self, bytes: usize, parts: impl Iterator<Item = T> + Send, task: impl Fn(T) + Sync + Send) {
         if self.leaves_alone(bytes) {
             return parts.for_each(task);
         }
-        let parts: Vec<T> = parts.collect();
-        self.pool.install(|| parts.into_par_iter().with_max_len(1).for_each(task));
+        let parts = Mutex::new(parts);
+        let next = || parts.lock().unwrap_or_else(PoisonError::into_inner).next();
+        let work = || {
+            while let Some(part) = next() {
+                task(part);
+            }
+        };
+        self.pool.scope(|scope| {
+            (1..self.threads()).for_each(|_| scope.spawn(|_| work()));
+            work();
+        });
     }
 }
 
@@ -161,6 +177,8 @@ mod tests {
     use super::*;
     use std::sync::atomic::AtomicUsize;
 
+    const SESSIONS: usize = 20_000;
+
     #[test]
     fn every_part_is_done_once_inside_and_outside_of_sessions() {
         for threads in [1, 2, 3] {
@@ -175,6 +193,23 @@ mod tests {
             all();
             team.install(|| (0..50).for_each(|_| all()));
             team.install(|| team.install(all));
+        }
+    }
+
+    /// With parallel iterators this hung once in some ten thousand sessions.
+    #[test]
+    fn short_sessions_end() {
+        for threads in [2, 3] {
+            let team = Team::new(threads).unwrap();
+            let count = AtomicUsize::new(0);
+            for _ in 0..SESSIONS {
+                team.install(|| {
+                    team.each(usize::MAX, 0..32, |_| {
+                        count.fetch_add(1, Ordering::Relaxed);
+                    });
+                });
+            }
+            assert_eq!(count.into_inner(), SESSIONS * 32);
         }
     }
 
