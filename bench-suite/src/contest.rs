@@ -8,7 +8,7 @@ use cost_model::{
     record::Provenance,
     report::MeasuredMachine,
 };
-use kernels_cpu::{Cpu, Format, Isa};
+use kernels_cpu::{Cpu, Format};
 
 use crate::{
     Result,
@@ -40,7 +40,7 @@ pub struct Plan {
 /// # Errors
 /// Not enough memory; a peer that is held back by how it was built, or that computes something else.
 pub fn compare(plan: &Plan, peers: &[Box<dyn Peer>], machine: Machine, provenance: Provenance) -> Result<Comparison> {
-    let cpus = [Cpu::with(Isa::from_env()?, plan.threads)?];
+    let cpus = [Cpu::with_threads(plan.threads)?];
     let [cpu] = &cpus;
     for peer in peers {
         peer.at_its_best()?;
@@ -81,8 +81,8 @@ pub fn compare(plan: &Plan, peers: &[Box<dyn Peer>], machine: Machine, provenanc
 
 /// The cases of one format, once there are times.
 fn contest(format: Format, cpu: &Cpu, cases: &[Case<'_>]) -> Contest {
+    let own_isa = cpu.kernel(format).isa().to_string();
     let format = record_format(format);
-    let own_isa = cpu.isa().to_string();
     let (ours, theirs): (Vec<_>, Vec<_>) =
         cases.iter().filter(|c| c.subject.format == format).partition(|c| c.subject.isa == own_isa);
     let median = |case: &&Case<'_>| timing::median(&case.seconds).map_or(f64::INFINITY, |e| e.median);

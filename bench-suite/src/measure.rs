@@ -29,7 +29,7 @@ use crate::{
 pub struct Plan {
     /// Weight formats, one after the other.
     pub formats: Vec<Format>,
-    /// Instruction sets.
+    /// Instruction sets; with none, each format runs as is fastest here.
     pub isas: Vec<Isa>,
     /// Thread counts.
     pub threads: Vec<usize>,
@@ -66,14 +66,11 @@ const BYTES_PER_GB: f64 = 1e9;
 pub(crate) const NO_REST: Duration = Duration::ZERO;
 
 impl Plan {
-    /// Every operator in the formats that 70B models are decoded in, the best instruction set, all cores.
-    ///
-    /// # Errors
-    /// `THRESHER_ISA` names an instruction set that is unknown or missing here.
-    pub fn standard(machine: &Machine, rounds: usize) -> Result<Self> {
-        Ok(Self {
+    /// Every operator in the formats that 70B models are decoded in, as is fastest here, all cores.
+    pub fn standard(machine: &Machine, rounds: usize) -> Self {
+        Self {
             formats: vec![Format::F16, Format::Q8_0],
-            isas: vec![Isa::from_env()?],
+            isas: Vec::new(),
             threads: vec![machine.logical_cores],
             densities: DENSITIES.to_vec(),
             operators: Operator::ALL.to_vec(),
@@ -82,7 +79,7 @@ impl Plan {
             rounds,
             only: None,
             starts: false,
-        })
+        }
     }
 
     fn wants(&self, subject: &Subject) -> bool {
@@ -90,8 +87,13 @@ impl Plan {
             && self.only.as_ref().is_none_or(|only| subject.id().contains(only.as_str()))
     }
 
-    /// What is wanted of a layer in that format.
+    /// What is wanted of a layer in that format: nothing of a kernel that `cpu` borrows from another of these
+    /// instruction sets.
     fn work(&self, cpu: &Cpu, format: Format) -> Result<Vec<Work>> {
+        let isa = cpu.kernel(format).isa();
+        if isa != cpu.isa() && self.isas.contains(&isa) {
+            return Ok(Vec::new());
+        }
         let by_density = [Work::GateUp, Work::Down, Work::Ffn, Work::FfnGateFirst];
         let mut all: Vec<Work> =
             self.densities.iter().flat_map(|&density| by_density.map(|operator| operator(density))).collect();
@@ -123,8 +125,12 @@ impl Plan {
         Ok(wanted)
     }
 
-    fn cpus(&self) -> Result<Vec<Cpu>> {
-        let pairs = self.isas.iter().flat_map(|&isa| self.threads.iter().map(move |&threads| (isa, threads)));
+    /// Every instruction set on each of `threads`.
+    pub(crate) fn cpus(&self, threads: &[usize]) -> Result<Vec<Cpu>> {
+        if self.isas.is_empty() {
+            return threads.iter().map(|&threads| Ok(Cpu::with_threads(threads)?)).collect();
+        }
+        let pairs = self.isas.iter().flat_map(|&isa| threads.iter().map(move |&threads| (isa, threads)));
         pairs.map(|(isa, threads)| Ok(Cpu::with(isa, threads)?)).collect()
     }
 }
@@ -137,7 +143,7 @@ impl Plan {
 /// # Errors
 /// Nothing matches the plan; not enough memory; a kernel refuses what it is given.
 pub fn measure(plan: &Plan, machine: Machine, provenance: Provenance) -> Result<Measured> {
-    let cpus = plan.cpus()?;
+    let cpus = plan.cpus(&plan.threads)?;
     let mut record = Record::new(machine, provenance);
     let mut small = Vec::new();
     let most = plan.threads.iter().copied().max().unwrap_or(1);

@@ -96,16 +96,16 @@ impl Work {
                 (Operator::Predictor, None, NEURONS, 1.0, Some(rank.next_multiple_of(format.block_len())))
             }
         };
-        let named = Matrix::new(format, 0, HIDDEN, &[])?;
-        let kernel = match kernel_operator {
-            Some(part) => cpu.kernel_name(part, &named),
-            None => format!("{operator}/{}/{format}", cpu.kernel(&named).isa()),
+        let kernel = cpu.kernel(format);
+        let name = match kernel_operator {
+            Some(part) => kernel.name(part),
+            None => format!("{operator}/{}/{format}", kernel.isa()),
         };
         let weights = record_format(format);
         Ok(Subject {
             operator,
-            kernel,
-            isa: cpu.isa().to_string(),
+            kernel: name,
+            isa: kernel.isa().to_string(),
             format: weights,
             rows,
             cols: HIDDEN,

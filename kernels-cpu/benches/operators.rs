@@ -47,7 +47,7 @@ fn layer(c: &mut Criterion, cpu: &Cpu, format: Format, weights: &[u8]) {
         Matrix::new(format, rows, HIDDEN, &weights[start..start + len]).expect("a part of the weights")
     };
     let mut timed = |operator: &str, rows: usize, density: f64, touched: usize, run: &mut (dyn FnMut() + Send)| {
-        let function = format!("{}-{format}-{rows}x{HIDDEN}-t{}", cpu.isa(), cpu.threads());
+        let function = format!("{}-{format}-{rows}x{HIDDEN}-t{}", cpu.kernel(format).isa(), cpu.threads());
         let mut group = c.benchmark_group(operator);
         group.sampling_mode(SamplingMode::Flat).sample_size(20).measurement_time(Duration::from_secs(2));
         group.warm_up_time(Duration::from_millis(500)).throughput(Throughput::Bytes((touched * row_bytes) as u64));

@@ -9,22 +9,24 @@ use std::{
 };
 
 use crate::{
-    Activation, Error, Isa, Matrix, Operator,
+    Activation, Error, Format, Isa, Matrix,
     active::check_active,
     down::Hidden,
     ffn::Scratch,
     input::Input,
-    registry::{Kernel, kernel},
+    registry::{Kernel, fastest, kernel},
     scalar,
     team::Team,
 };
 
-/// A processor's worth of operators: an instruction set and a team of threads.
+/// A processor's worth of operators: a kernel for each format and a team of threads.
 ///
 /// Results are the same, bit for bit, for any number of threads: no sum is ever split between two of them.
 #[derive(Debug)]
 pub struct Cpu {
     isa: Isa,
+    /// In the order of [`Format::ALL`].
+    kernels: [&'static Kernel; Format::ALL.len()],
     team: Team,
     /// Memory of FFNs that ran, for those to come.
     scratch: Mutex<Vec<Scratch>>,
@@ -37,24 +39,40 @@ pub(crate) const TASKS_PER_THREAD: usize = 16;
 pub(crate) const MIN_ROWS: usize = 8;
 
 impl Cpu {
-    /// All cores, with the instruction set of [`Isa::from_env`].
+    /// As [`Cpu::with_threads`], on all cores.
     ///
     /// # Errors
     /// `THRESHER_ISA` names an instruction set that is unknown or missing here; threads cannot be started.
     pub fn new() -> Result<Self, Error> {
-        let threads = available_parallelism().map_or(1, usize::from);
-        Self::with(Isa::from_env()?, threads)
+        Self::with_threads(available_parallelism().map_or(1, usize::from))
     }
 
-    /// `threads` threads (at least one) that run `isa`.
+    /// `threads` threads (at least one) that run each format by the kernel that is fastest on this processor, or by that
+    /// of the instruction set that `THRESHER_ISA` names.
+    ///
+    /// # Errors
+    /// As for [`Cpu::new`].
+    pub fn with_threads(threads: usize) -> Result<Self, Error> {
+        match Isa::forced()? {
+            Some(isa) => Self::with(isa, threads),
+            None => Self::of(Isa::best(), Format::ALL.map(fastest), threads),
+        }
+    }
+
+    /// `threads` threads (at least one) that run `isa`, and plainer ones for formats in which it has nothing of its own.
     ///
     /// # Errors
     /// This processor lacks `isa`; threads cannot be started.
     pub fn with(isa: Isa, threads: usize) -> Result<Self, Error> {
-        Ok(Self { isa: isa.require()?, team: Team::new(threads.max(1))?, scratch: Mutex::default() })
+        let isa = isa.require()?;
+        Self::of(isa, Format::ALL.map(|format| kernel(isa, format)), threads)
     }
 
-    /// The instruction set that runs.
+    fn of(isa: Isa, kernels: [&'static Kernel; Format::ALL.len()], threads: usize) -> Result<Self, Error> {
+        Ok(Self { isa, kernels, team: Team::new(threads.max(1))?, scratch: Mutex::default() })
+    }
+
+    /// The best instruction set that runs. A kernel may be of a plainer one: [`Cpu::kernel`] tells.
     pub fn isa(&self) -> Isa {
         self.isa
     }
@@ -64,14 +82,9 @@ impl Cpu {
         self.team.threads()
     }
 
-    /// The kernel that runs on weights like `w`.
-    pub fn kernel(&self, w: &Matrix<'_>) -> &'static Kernel {
-        kernel(self.isa, w.format())
-    }
-
-    /// The name of the kernel that runs `operator` on weights like `w`, such as `down/avx2/q8_0`.
-    pub fn kernel_name(&self, operator: Operator, w: &Matrix<'_>) -> String {
-        self.kernel(w).name(operator)
+    /// The kernel that runs on weights in `format`.
+    pub fn kernel(&self, format: Format) -> &'static Kernel {
+        self.kernels[format as usize]
     }
 
     /// Runs `f` on the team, whose threads stay awake until it returns: operators called inside start within
@@ -161,7 +174,7 @@ impl Cpu {
     /// The kernel for `w` with the input in its form. An input that this form cannot hold (infinities, NaN, magnitudes
     /// under 1e-30) goes to the scalar kernel, which takes it as it is.
     pub(crate) fn prepared<'a>(&self, w: &Matrix<'_>, x: &'a [f32]) -> (&'static Kernel, Input<'a>) {
-        let best = self.kernel(w);
+        let best = self.kernel(w.format());
         match Input::new(x, best.form) {
             Some(input) => (best, input),
             None => (kernel(Isa::Scalar, w.format()), Input::plain(x)),
@@ -193,7 +206,7 @@ impl Cpu {
     }
 
     /// Runs `task` on each of `parts`, which read `bytes` together, shared between the threads where that is worth it.
-    pub(crate) fn each<T: Send>(&self, bytes: usize, parts: impl Iterator<Item = T>, task: impl Fn(T) + Sync + Send) {
+    pub(crate) fn each<T>(&self, bytes: usize, parts: impl Iterator<Item = T> + Send, task: impl Fn(T) + Sync + Send) {
         self.team.each(bytes, parts, task);
     }
 

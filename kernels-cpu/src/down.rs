@@ -49,7 +49,7 @@ struct Task<'a> {
 impl Cpu {
     /// `y[c] += sum over j of h[j] * W[rows[j]][c]` for each token; checks were made.
     pub(crate) fn accumulate(&self, w: &Matrix<'_>, tokens: &mut [Hidden<'_>]) {
-        let (kernel, cols) = (self.kernel(w), w.cols());
+        let (kernel, cols) = (self.kernel(w.format()), w.cols());
         if cols == 0 {
             return;
         }

@@ -48,15 +48,37 @@ impl Isa {
         Self::ALL.into_iter().rev().find(|isa| isa.is_available()).unwrap_or(Self::Scalar)
     }
 
-    /// The one that the variable `THRESHER_ISA` names, or the best of this processor where it is unset or empty.
+    /// The one that the variable `THRESHER_ISA` names; `None` where it is unset or empty.
     ///
     /// # Errors
     /// An unknown name, or one that this processor cannot run.
-    pub fn from_env() -> Result<Self, Error> {
+    pub fn forced() -> Result<Option<Self>, Error> {
         match env::var("THRESHER_ISA") {
-            Ok(name) if !name.is_empty() => name.parse::<Self>()?.require(),
-            _ => Ok(Self::best()),
+            Ok(name) if !name.is_empty() => name.parse::<Self>()?.require().map(Some),
+            _ => Ok(None),
         }
+    }
+
+    /// The one that the variable `THRESHER_ISA` names, or the best of this processor.
+    ///
+    /// # Errors
+    /// As for [`Isa::forced`].
+    pub fn from_env() -> Result<Self, Error> {
+        Ok(Self::forced()?.unwrap_or_else(Self::best))
+    }
+
+    /// Whether this processor runs 512-bit operations at the width of AVX2, in two passes (Zen 4; AMD64 Architecture
+    /// Programmer's Manual, volume 3, CPUID function 8000_001Ah: FP512 not set).
+    #[cfg(target_arch = "x86_64")]
+    pub(crate) fn halves_512_bits() -> bool {
+        use std::arch::x86_64::{__cpuid, CpuidResult};
+        const OPTIMISATIONS: u32 = 0x8000_001a;
+        const AUTHENTIC_AMD: [u32; 3] = [0x6874_7541, 0x6974_6e65, 0x444d_4163];
+        const FP512: u32 = 1 << 3;
+        let CpuidResult { ebx, ecx, edx, .. } = __cpuid(0);
+        [ebx, edx, ecx] == AUTHENTIC_AMD
+            && __cpuid(0x8000_0000).eax >= OPTIMISATIONS
+            && __cpuid(OPTIMISATIONS).eax & FP512 == 0
     }
 
     /// Itself, where this processor can run it.

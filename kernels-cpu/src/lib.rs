@@ -13,7 +13,8 @@
 //!
 //! Each exists for [`Format`]s f32, f16, bf16, q8_0 and q4_0 and for [`Isa`]s scalar, AVX2, AVX-512 and AVX-512 with VNNI,
 //! chosen at run time. The instruction-set folders mirror each other file for file: `scalar` is the specification.
-//! [`KERNELS`] lists them all. `THRESHER_ISA=avx2` forces one. [`Cpu::ffn`] is the whole layer at once, for one token or
+//! [`KERNELS`] lists them all. [`Cpu::new`] takes what is fastest on this processor, format by format;
+//! `THRESHER_ISA=avx2` forces an instruction set. [`Cpu::ffn`] is the whole layer at once, for one token or
 //! a few, and can let the gate decide which up and down rows are read at all. What was measured on the way is in
 //! `PERFORMANCE.md`.
 //!

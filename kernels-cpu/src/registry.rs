@@ -1,6 +1,6 @@
 //! Every kernel of the crate, in one list: dispatch, tests, benches and reports walk it.
 
-use std::ops::Range;
+use std::{fmt, ops::Range};
 
 use crate::{
     Activation, Format, Isa, Matrix,
@@ -111,6 +111,12 @@ impl Kernel {
     }
 }
 
+impl fmt::Debug for Kernel {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}/{}", self.isa, self.format)
+    }
+}
+
 /// What a kernel loses of its input: see [`Kernel::input_rounding`].
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct InputRounding {
@@ -217,4 +223,14 @@ pub static KERNELS: &[Kernel] = &[
 pub(crate) fn kernel(isa: Isa, format: Format) -> &'static Kernel {
     let fits = |k: &&Kernel| k.format == format && k.isa <= isa && k.is_available();
     KERNELS.iter().filter(fits).max_by_key(|k| k.isa).unwrap_or(&KERNELS[0])
+}
+
+/// The kernel that runs `format` fastest on this processor: that of the best instruction set, except where another was
+/// measured to be ahead (`PERFORMANCE.md`, "Quantised weights").
+pub(crate) fn fastest(format: Format) -> &'static Kernel {
+    #[cfg(target_arch = "x86_64")]
+    if format == Format::Q8_0 && Isa::halves_512_bits() {
+        return kernel(Isa::Avx2, format);
+    }
+    kernel(Isa::best(), format)
 }

@@ -5,7 +5,7 @@
 
 mod support;
 
-use kernels_cpu::{Activation, Cpu, Kernel, Matrix, Operator, synthetic::Random};
+use kernels_cpu::{Activation, Cpu, Format, Isa, Kernel, Matrix, Operator, synthetic::Random};
 use proptest::prelude::*;
 use support::{
     cases::{activation, cases},
@@ -130,8 +130,21 @@ fn nothing_to_do_is_fine() {
 #[test]
 fn kernels_have_names() {
     for tested in runnable_kernels() {
-        let w = Matrix::new(tested.format(), 0, 0, &[]).unwrap();
         let name = format!("down/{}/{}", tested.kernel.isa(), tested.format());
-        assert_eq!(tested.cpu(1).kernel_name(Operator::Down, &w), name);
+        assert_eq!(tested.cpu(1).kernel(tested.format()).name(Operator::Down), name);
+    }
+}
+
+#[test]
+fn what_is_fastest_is_a_kernel_of_this_processor() {
+    let cpu = Cpu::new().unwrap();
+    for format in Format::ALL {
+        let kernel = cpu.kernel(format);
+        assert_eq!(kernel.format(), format);
+        assert!(kernel.is_available(), "{kernel:?}");
+        assert!(kernel.isa() <= cpu.isa(), "{kernel:?} on {}", cpu.isa());
+    }
+    if let Some(isa) = Isa::forced().unwrap() {
+        assert_eq!(cpu.isa(), isa);
     }
 }

@@ -46,7 +46,8 @@ fn low_rank(c: &mut Criterion) {
             let mut group = c.benchmark_group("predictor");
             group.sampling_mode(SamplingMode::Flat).sample_size(20).measurement_time(Duration::from_secs(2));
             group.warm_up_time(Duration::from_millis(500)).throughput(Throughput::Bytes(bytes as u64));
-            let function = format!("{}-{format}-{NEURONS}x{HIDDEN}-t{}-r{rank}", cpu.isa(), cpu.threads());
+            let function =
+                format!("{}-{format}-{NEURONS}x{HIDDEN}-t{}-r{rank}", cpu.kernel(format).isa(), cpu.threads());
             let mut turn = 0;
             group.bench_function(BenchmarkId::new(function, 1), |b| {
                 b.iter(|| {

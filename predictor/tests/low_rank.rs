@@ -4,7 +4,7 @@
 
 use std::collections::BTreeSet;
 
-use kernels_cpu::{Cpu, Format, Isa, Matrix, synthetic::Random};
+use kernels_cpu::{Cpu, Format, Matrix, synthetic::Random};
 use predictor::{Cost, Error, LowRank, Quality};
 use proptest::prelude::*;
 
@@ -39,7 +39,7 @@ proptest! {
             let fc2 = Matrix::new(format, neurons, rank, &fc2).unwrap();
             let x = random.vector(hidden);
             let mut scores = vec![f32::NAN; neurons];
-            LowRank::new(fc1, fc2).unwrap().scores(&Cpu::with(Isa::from_env().unwrap(), 2).unwrap(), &x, &mut scores).unwrap();
+            LowRank::new(fc1, fc2).unwrap().scores(&Cpu::with_threads(2).unwrap(), &x, &mut scores).unwrap();
 
             let x: Vec<f64> = x.into_iter().map(f64::from).collect();
             let inner = product(&fc1, &x);
@@ -103,7 +103,7 @@ fn a_broken_hidden_state_shows() {
     let fc1 = Matrix::new(Format::F32, 3, 2, &fc1).unwrap();
     let mut predictor = LowRank::new(fc1, Matrix::new(Format::F32, 4, 3, &fc2).unwrap()).unwrap();
     let mut scores = [0.0; 4];
-    predictor.scores(&Cpu::with(Isa::from_env().unwrap(), 1).unwrap(), &[f32::NAN, 1.0], &mut scores).unwrap();
+    predictor.scores(&Cpu::with_threads(1).unwrap(), &[f32::NAN, 1.0], &mut scores).unwrap();
     assert!(scores.iter().all(|s| s.is_nan()));
 }
 
@@ -115,7 +115,7 @@ fn what_does_not_fit_is_refused() {
         LowRank::new(m(3, 4), m(6, 2)).unwrap_err().to_string(),
         "fc1 gives 3 values but fc2 takes 2: fc2 must have one column per row of fc1"
     );
-    let cpu = Cpu::with(Isa::from_env().unwrap(), 1).unwrap();
+    let cpu = Cpu::with_threads(1).unwrap();
     assert!(matches!(
         LowRank::new(m(2, 4), m(6, 2)).unwrap().scores(&cpu, &[0.0; 3], &mut [0.0; 6]),
         Err(Error::Kernel(_))

@@ -38,7 +38,7 @@ pub(super) fn laid_out(plan: &Plan, format: TableFormat) -> Result<()> {
 
 fn widest_of_each_isa(plan: &Plan) -> Result<Vec<Cpu>> {
     let threads = plan.threads.iter().copied().max().unwrap_or(1);
-    plan.isas.iter().map(|&isa| Ok(Cpu::with(isa, threads)?)).collect()
+    plan.cpus(&[threads])
 }
 
 fn show<Row: Serialize, Flat: Serialize>(

@@ -52,12 +52,17 @@ struct Diagnosis {
 /// missing; not enough memory.
 pub fn run(arguments: &DoctorArguments) -> Result<()> {
     let machine = this_machine();
-    let isa = Isa::from_env()?;
     let mut threads = vec![1, machine.logical_cores];
     threads.dedup();
-    let cpus = threads.iter().map(|&t| Ok(Cpu::with(isa, t)?)).collect::<Result<Vec<_>>>()?;
+    let cpus = threads.iter().map(|&t| Ok(Cpu::with_threads(t)?)).collect::<Result<Vec<_>>>()?;
     let (bandwidth, huge_page_share) = measure::bandwidth(&cpus, ROUNDS)?;
-    let diagnosis = Diagnosis { findings: findings(isa)?, machine, build: this_build(), bandwidth, huge_page_share };
+    let diagnosis = Diagnosis {
+        findings: findings(measure::widest(&cpus)?)?,
+        machine,
+        build: this_build(),
+        bandwidth,
+        huge_page_share,
+    };
     if arguments.format.json {
         print_json(&diagnosis)?;
     } else if arguments.format.csv {
@@ -79,16 +84,17 @@ fn required_isa_is_there() -> Result<()> {
     Ok(())
 }
 
-fn findings(chosen: Isa) -> Result<Vec<Finding>> {
+fn findings(cpu: &Cpu) -> Result<Vec<Finding>> {
     let mut all = Vec::new();
     for isa in Isa::ALL {
         let runs = isa.is_available();
-        let detail = match (runs, isa == chosen) {
-            (true, true) => "runs, and is used",
-            (true, false) => "runs; THRESHER_ISA selects it",
-            (false, _) => "skipped: this processor lacks it",
+        let used: Vec<_> = Format::ALL.into_iter().filter(|&format| cpu.kernel(format).isa() == isa).collect();
+        let detail = match (runs, used.is_empty()) {
+            (true, false) => format!("runs, and is used for {}", measure::list(&used)),
+            (true, true) => "runs; THRESHER_ISA selects it".to_owned(),
+            (false, _) => "skipped: this processor lacks it".to_owned(),
         };
-        all.push(Finding { what: format!("{isa} kernels"), runs, detail: detail.to_owned() });
+        all.push(Finding { what: format!("{isa} kernels"), runs, detail });
     }
     let free = available_memory_bytes();
     for format in Format::ALL {

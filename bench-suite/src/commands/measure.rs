@@ -39,7 +39,7 @@ pub struct MeasureArguments {
 pub fn run(arguments: &MeasureArguments) -> Result<()> {
     writable_beside(&arguments.out)?;
     let machine = this_machine();
-    let mut plan = Plan::standard(&machine, arguments.rounds as usize)?;
+    let mut plan = Plan::standard(&machine, arguments.rounds as usize);
     plan.formats = every_format();
     plan.policies = timed_policies()?;
     plan.only.clone_from(&arguments.only);

@@ -65,7 +65,7 @@ pub fn run(arguments: &ReportArguments) -> Result<()> {
     let out = out_folder(&arguments.out, &FILES)?;
     let machine = this_machine();
     let rounds = if arguments.full { FULL_ROUNDS } else { QUICK_ROUNDS };
-    let mut plan = Plan::standard(&machine, rounds)?;
+    let mut plan = Plan::standard(&machine, rounds);
     plan.formats = scenario.formats.value.iter().map(|&f| kernel_format(f)).collect();
     plan.ranks.push(scenario.predictor_rank.value);
     plan.policies.clone_from(&specs);

@@ -91,7 +91,7 @@ struct Answer {
 /// An instruction set that this machine lacks; not enough memory.
 pub fn run(arguments: &RoofArguments) -> Result<()> {
     let machine = this_machine();
-    let mut plan = Plan::standard(&machine, arguments.rounds as usize)?;
+    let mut plan = Plan::standard(&machine, arguments.rounds as usize);
     plan.operators = ROOF_OPERATORS.to_vec();
     plan.policies = timed_policies()?;
     plan.ranks = vec![RANKS[1]];
