@@ -88,7 +88,8 @@ impl Cpu {
     }
 
     /// Runs `f` on the team, whose threads stay awake until it returns: operators called inside start within
-    /// microseconds. A decode loop belongs in here.
+    /// microseconds. A decode loop belongs in here. Two calls at once share the threads, and neither may wait for the
+    /// other inside.
     pub fn install<R: Send>(&self, f: impl FnOnce() -> R + Send) -> R {
         self.team.install(f)
     }
@@ -210,9 +211,9 @@ impl Cpu {
         self.team.each(bytes, parts, task);
     }
 
-    /// [`Cpu::install`], but for work too small to wake threads for.
+    /// Keeps the threads awake during `f`, except for work too small to wake them for.
     pub(crate) fn install_for<R: Send>(&self, bytes: usize, f: impl FnOnce() -> R + Send) -> R {
-        if self.team.leaves_alone(bytes) { f() } else { self.install(f) }
+        if self.team.leaves_alone(bytes) { f() } else { self.team.install_at_once(f) }
     }
 
     pub(crate) fn take_scratch(&self) -> Scratch {
