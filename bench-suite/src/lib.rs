@@ -11,6 +11,7 @@
 //! | other people's dense kernels, and ours against them | [`peers`], [`contest`] |
 //! | a policy with the audits that it learns from | [`audited`] |
 //! | what each policy does on 70B activations | [`outcomes`] |
+//! | model files | [`gguf`] |
 //! | one file per command of the program | [`commands`] |
 
 pub mod audited;
@@ -18,6 +19,7 @@ pub mod batches;
 pub mod commands;
 pub mod contest;
 pub mod failure;
+pub mod gguf;
 pub mod layouts;
 pub mod machine;
 pub mod measure;
