@@ -11,21 +11,24 @@
 //! | other people's dense kernels, and ours against them | [`peers`], [`contest`] |
 //! | a policy with the audits that it learns from | [`audited`] |
 //! | what each policy does on 70B activations | [`outcomes`] |
-//! | model files | [`gguf`] |
+//! | model files, the models in them, tokens out of them | [`gguf`], [`model`], [`decode`] |
 //! | one file per command of the program | [`commands`] |
 
 pub mod audited;
 pub mod batches;
 pub mod commands;
 pub mod contest;
+pub mod decode;
 pub mod failure;
 pub mod gguf;
 pub mod layouts;
 pub mod machine;
 pub mod measure;
+pub mod model;
 pub mod outcomes;
 pub mod output;
 pub mod peers;
+mod replace;
 pub mod start;
 pub mod summary;
 pub mod timing;

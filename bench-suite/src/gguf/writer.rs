@@ -2,12 +2,13 @@
 
 use std::{
     borrow::Cow,
-    fs::File,
-    io::{BufWriter, Write},
+    io::{self, Write},
     path::Path,
 };
 
 use kernels_cpu::Format;
+
+use crate::replace::replace;
 
 use super::{
     ALIGNMENT_KEY, DEFAULT_ALIGNMENT, Error, Gguf, MAX_KEY_BYTES, MAX_NAME_BYTES, Magic, Shape, Value, tensor::type_id,
@@ -78,21 +79,8 @@ impl<'a> Writer<'a> {
     /// # Errors
     /// Whatever the file system says; weights that do not fill their shape; a key that is too long.
     pub fn write(self, magic: Magic, path: &Path) -> Result<(), Error> {
-        let refused = |reason: String| Error::File { path: path.to_owned(), reason };
-        let folder = match path.parent() {
-            Some(parent) if !parent.as_os_str().is_empty() => parent,
-            _ => Path::new("."),
-        };
-        // Through `File::create_new`, so that the file has ordinary permissions and not a temporary's.
-        let temporary = tempfile::Builder::new().prefix(".thresher-").make_in(folder, |path| File::create_new(path));
-        let mut file = temporary.map_err(|e| refused(e.to_string()))?;
-        let mut out = BufWriter::new(file.as_file_mut());
-        self.write_to(magic, &mut out, &|e| refused(e.to_string()))?;
-        out.flush().map_err(|e| refused(e.to_string()))?;
-        drop(out);
-        file.as_file().sync_all().map_err(|e| refused(e.to_string()))?;
-        file.persist(path).map_err(|e| refused(e.error.to_string()))?;
-        Ok(())
+        let refused = |e: &io::Error| Error::File { path: path.to_owned(), reason: e.to_string() };
+        replace(path, refused, |out| self.write_to(magic, out, &refused))
     }
 
     /// The file's bytes, for one that is small.
@@ -101,17 +89,12 @@ impl<'a> Writer<'a> {
     /// Weights that do not fill their shape; a key that is too long.
     pub fn into_bytes(self, magic: Magic) -> Result<Vec<u8>, Error> {
         let mut out = Vec::new();
-        let refused = |e: std::io::Error| Error::File { path: "memory".into(), reason: e.to_string() };
+        let refused = |e: &io::Error| Error::File { path: "memory".into(), reason: e.to_string() };
         self.write_to(magic, &mut out, &refused)?;
         Ok(out)
     }
 
-    fn write_to(
-        self,
-        magic: Magic,
-        out: &mut impl Write,
-        refused: &impl Fn(std::io::Error) -> Error,
-    ) -> Result<(), Error> {
+    fn write_to(self, magic: Magic, out: &mut impl Write, refused: &impl Fn(&io::Error) -> Error) -> Result<(), Error> {
         let alignment = self.alignment()?;
         let mut header = magic.bytes().to_vec();
         header.extend(VERSION.to_le_bytes());
@@ -131,7 +114,7 @@ impl<'a> Writer<'a> {
             header.extend(offset.to_le_bytes());
             offset = (offset + *bytes as u64).next_multiple_of(alignment);
         }
-        let mut write = |bytes: &[u8]| out.write_all(bytes).map_err(refused);
+        let mut write = |bytes: &[u8]| out.write_all(bytes).map_err(|e| refused(&e));
         let padding = |bytes: usize| vec![0; ((bytes as u64).next_multiple_of(alignment) - bytes as u64) as usize];
         write(&header)?;
         write(&padding(header.len()))?;

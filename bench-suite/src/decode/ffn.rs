@@ -1,0 +1,313 @@
+//! The FFN of a layer: dense, or only those neurons that a policy lets through.
+//!
+//! ```text
+//!   dense            gate, up of all ─▶ down
+//!   by predictor     residual ─▶ fc1, fc2 ─▶ scores ─▶ policy ─▶ gate of the active ─▶ up, down of those that fire
+//!   by gate          gate of all ─▶ scores ─▶ policy ─▶ up, down of those that fire
+//! ```
+//! Without a predictor the gate itself is the score, and never wrong: a policy then saves up and down but no gate. Under
+//! ReLU the score is the gate as it is, so `fixed:0.0` loses nothing; under SiLU it is the activation's magnitude, as
+//! in CATS (Lee et al. 2024). Of the active neurons, those that ReLU silences are dropped before up.
+
+use std::time::{Duration, Instant};
+
+use kernels_cpu::{Activation, Cpu, Ffn, Gating, Matrix};
+use predictor::LowRank;
+use rayon::prelude::*;
+use threshold::{Audit, Auditor, Feedback, Inputs, Policy, PolicySpec, Shape};
+
+use crate::{
+    Failure, Result,
+    model::{Down, Layer, Model},
+};
+
+/// Skipped neurons that are computed after all, per layer and token, to see what was missed.
+const AUDITED_ROWS: usize = 64;
+const AUDIT_SEED: u64 = 13;
+
+/// Where scores come from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Scorer {
+    /// The file's predictors.
+    Predictor,
+    /// The gates, computed whole.
+    Gate,
+}
+
+impl Scorer {
+    /// Predictors where the model has them.
+    pub fn of(model: &Model<'_>) -> Self {
+        if model.has_predictors() { Self::Predictor } else { Self::Gate }
+    }
+}
+
+/// What a layer did over all tokens since the start.
+#[derive(Debug, Clone, Copy, Default, PartialEq)]
+pub struct LayerStatistics {
+    /// Tokens.
+    pub tokens: u64,
+    /// Neurons that the policy let through, summed over tokens.
+    pub active: u64,
+    /// Of these, neurons that fired. All of them under SiLU.
+    pub fired: u64,
+    /// Audited share of the output mass that was skipped, summed over `audits`.
+    missed: f64,
+    /// Tokens whose miss is known.
+    audits: u64,
+}
+
+impl LayerStatistics {
+    /// Share of `neurons` that was let through.
+    pub fn density(&self, neurons: usize) -> f64 {
+        self.active as f64 / (self.tokens as f64 * neurons as f64)
+    }
+
+    /// Share of `neurons` whose up and down rows were read.
+    pub fn fired_density(&self, neurons: usize) -> f64 {
+        self.fired as f64 / (self.tokens as f64 * neurons as f64)
+    }
+
+    /// Share of the output mass `sum |h| ‖down‖` that was skipped, on average over tokens; an estimate from
+    /// a few skipped neurons a token. `None` where no token had any mass.
+    pub fn miss(&self) -> Option<f64> {
+        (self.audits > 0).then(|| self.missed / self.audits as f64)
+    }
+}
+
+/// FFNs of a model under one policy.
+#[derive(Debug)]
+pub(crate) struct Ffns<'m> {
+    model: &'m Model<'m>,
+    /// None where everything is computed.
+    sparse: Option<Sparse<'m>>,
+    /// Of a dense FFN whose down is stored by output.
+    h: Vec<f32>,
+    pub(crate) statistics: Vec<LayerStatistics>,
+}
+
+#[derive(Debug)]
+struct Sparse<'m> {
+    policy: Box<dyn Policy>,
+    /// One a layer; none where gates score.
+    predictors: Vec<LowRank<'m>>,
+    down_norms: Vec<Vec<f32>>,
+    auditor: Auditor,
+    active: Vec<u32>,
+    /// Active neurons that fire, and their `act(gate) · up`.
+    fired: Vec<u32>,
+    h: Vec<f32>,
+    up: Vec<f32>,
+    /// Gates of the active neurons, or of all where they score.
+    gate: Vec<f32>,
+    scores: Vec<f32>,
+    audited: Vec<u32>,
+    sample: Vec<f32>,
+    /// Time of audits that the policy did not ask for.
+    aside: Duration,
+}
+
+/// What an FFN starts from.
+#[derive(Clone, Copy)]
+pub(crate) struct FfnInput<'a> {
+    /// The residual before the FFN's norm, which predictors read.
+    pub(crate) residual: &'a [f32],
+    /// The residual after it, which gate and up read.
+    pub(crate) x: &'a [f32],
+    /// Every neuron, and every output.
+    pub(crate) all: &'a [u32],
+}
+
+impl<'m> Ffns<'m> {
+    pub(crate) fn new(model: &'m Model<'m>, cpu: &Cpu, policy: &PolicySpec, inputs: &Inputs<'_>) -> Result<Self> {
+        let sparse = match policy {
+            PolicySpec::Dense => None,
+            policy => Some(Sparse::new(model, cpu, policy, inputs)?),
+        };
+        let statistics = vec![LayerStatistics::default(); model.config.layers];
+        Ok(Self { model, sparse, h: vec![0.0; model.config.intermediate], statistics })
+    }
+
+    /// Time spent on audits that the policy did not ask for, since the start.
+    pub(crate) fn aside(&self) -> Duration {
+        self.sparse.as_ref().map_or(Duration::ZERO, |sparse| sparse.aside)
+    }
+
+    /// `y` = the FFN of the input.
+    pub(crate) fn run(&mut self, cpu: &Cpu, layer: usize, input: FfnInput<'_>, y: &mut [f32]) -> Result<()> {
+        let activation = self.model.config.activation;
+        let weights = &self.model.layers[layer];
+        let neurons = self.model.config.intermediate;
+        let (active, fired, miss) = match &mut self.sparse {
+            Some(sparse) => sparse.run(cpu, layer, weights, activation, input, y)?,
+            None => {
+                dense(cpu, weights, activation, input, &mut self.h, y)?;
+                (neurons, neurons, Some(0.0))
+            }
+        };
+        let statistics = &mut self.statistics[layer];
+        statistics.tokens += 1;
+        statistics.active += active as u64;
+        statistics.fired += fired as u64;
+        statistics.missed += miss.unwrap_or(0.0);
+        statistics.audits += u64::from(miss.is_some());
+        Ok(())
+    }
+}
+
+fn dense(
+    cpu: &Cpu,
+    weights: &Layer<'_>,
+    activation: Activation,
+    FfnInput { x, all, .. }: FfnInput<'_>,
+    h: &mut [f32],
+    y: &mut [f32],
+) -> Result<()> {
+    let neurons = &all[..h.len()];
+    match &weights.down {
+        Down::ByOutput(down) => {
+            cpu.gate_up(&weights.gate, &weights.up, activation, x, neurons, h)?;
+            cpu.gemv(down, h, &all[..down.rows()], y)?;
+        }
+        Down::ByNeuron(_) | Down::Copied(_) => {
+            let down = by_neuron(weights)?;
+            let ffn = Ffn::new(weights.gate, weights.up, down, activation, Gating::Together)?;
+            cpu.ffn(&ffn, x, neurons, y)?;
+        }
+    }
+    Ok(())
+}
+
+fn by_neuron<'w>(weights: &'w Layer<'_>) -> Result<Matrix<'w>> {
+    weights.down.by_neuron().ok_or_else(|| {
+        Failure::input("sparse policies need down neuron by neuron: call `store_down_by_neuron` after loading")
+    })
+}
+
+/// Predictors of a model, one a layer; none where it has none.
+pub(crate) fn predictors<'m>(model: &'m Model<'_>) -> Result<Vec<LowRank<'m>>> {
+    let matrices = model.layers.iter().filter_map(|layer| layer.predictor);
+    Ok(matrices.map(|[fc1, fc2]| LowRank::new(fc1, fc2)).collect::<std::result::Result<_, _>>()?)
+}
+
+/// Euclidean norm of each neuron's down row, layer by layer: one pass over all down weights.
+pub(crate) fn down_norms(model: &Model<'_>, cpu: &Cpu) -> Result<Vec<Vec<f32>>> {
+    let norms = |layer: &Layer<'_>| {
+        let down = by_neuron(layer)?;
+        let norm = |neuron: usize| {
+            let row = down.format().decode_row(down.row(neuron).unwrap_or_default());
+            row.iter().map(|v| v * v).sum::<f32>().sqrt()
+        };
+        Ok(cpu.install(|| (0..down.rows()).into_par_iter().map(norm).collect()))
+    };
+    model.layers.iter().map(norms).collect()
+}
+
+/// Scores where gates give them: larger is likelier to matter.
+pub(crate) fn gate_score(activation: Activation, gate: f32) -> f32 {
+    match activation {
+        Activation::Relu => gate,
+        Activation::Silu => activation.apply(gate).abs(),
+    }
+}
+
+impl<'m> Sparse<'m> {
+    fn new(model: &'m Model<'m>, cpu: &Cpu, policy: &PolicySpec, inputs: &Inputs<'_>) -> Result<Self> {
+        let neurons = model.config.intermediate;
+        let room = || Vec::with_capacity(neurons);
+        Ok(Self {
+            policy: policy.build(Shape::new(model.config.layers, neurons)?, inputs)?,
+            predictors: predictors(model)?,
+            down_norms: down_norms(model, cpu)?,
+            auditor: Auditor::new(AUDIT_SEED, AUDITED_ROWS.min(neurons), neurons)?,
+            active: Vec::with_capacity(neurons),
+            fired: Vec::with_capacity(neurons),
+            h: room(),
+            up: room(),
+            gate: room(),
+            scores: vec![0.0; neurons],
+            audited: Vec::with_capacity(AUDITED_ROWS),
+            sample: Vec::with_capacity(AUDITED_ROWS),
+            aside: Duration::ZERO,
+        })
+    }
+
+    /// Returns how many neurons were let through, how many of them fired, and what was missed as far as is known.
+    fn run(
+        &mut self,
+        cpu: &Cpu,
+        layer: usize,
+        weights: &Layer<'_>,
+        activation: Activation,
+        input: FfnInput<'_>,
+        y: &mut [f32],
+    ) -> Result<(usize, usize, Option<f64>)> {
+        self.select(cpu, layer, weights, activation, input)?;
+        let by_gate = self.predictors.is_empty();
+        self.fired.clear();
+        self.h.clear();
+        for (position, &neuron) in self.active.iter().enumerate() {
+            let gate = self.gate[if by_gate { neuron as usize } else { position }];
+            let a = activation.apply(gate);
+            // A NaN fires: it must not be lost.
+            if activation == Activation::Silu || a != 0.0 {
+                self.fired.push(neuron);
+                self.h.push(a);
+            }
+        }
+        self.up.resize(self.fired.len(), 0.0);
+        cpu.gemv(&weights.up, input.x, &self.fired, &mut self.up)?;
+        self.h.iter_mut().zip(&self.up).for_each(|(h, up)| *h *= up);
+        y.fill(0.0);
+        cpu.down(&by_neuron(weights)?, &self.h, &self.fired, y)?;
+
+        let start = Instant::now();
+        let audit = self.audit(cpu, layer, weights, activation, input)?;
+        let useful = (activation == Activation::Relu).then_some(self.fired.len());
+        self.policy.observe(layer, &Feedback { computed: self.active.len(), useful, audit: Some(audit) })?;
+        if !self.policy.needs_audit() {
+            self.aside += start.elapsed();
+        }
+        Ok((self.active.len(), self.fired.len(), audit.miss()))
+    }
+
+    /// Sets `active`, and `gate` of the active neurons or of all.
+    fn select(
+        &mut self,
+        cpu: &Cpu,
+        layer: usize,
+        weights: &Layer<'_>,
+        activation: Activation,
+        FfnInput { residual, x, all }: FfnInput<'_>,
+    ) -> Result<()> {
+        if let Some(predictor) = self.predictors.get_mut(layer) {
+            predictor.scores(cpu, residual, &mut self.scores)?;
+            self.policy.select(layer, &self.scores, &mut self.active)?;
+            self.gate.resize(self.active.len(), 0.0);
+            cpu.gemv(&weights.gate, x, &self.active, &mut self.gate)?;
+        } else {
+            self.gate.resize(self.scores.len(), 0.0);
+            cpu.gemv(&weights.gate, x, &all[..self.scores.len()], &mut self.gate)?;
+            self.scores.iter_mut().zip(&self.gate).for_each(|(score, &gate)| *score = gate_score(activation, gate));
+            self.policy.select(layer, &self.scores, &mut self.active)?;
+        }
+        Ok(())
+    }
+
+    fn audit(
+        &mut self,
+        cpu: &Cpu,
+        layer: usize,
+        weights: &Layer<'_>,
+        activation: Activation,
+        input: FfnInput<'_>,
+    ) -> Result<Audit> {
+        let norms = &self.down_norms[layer];
+        let mass = |h: f32, neuron: u32| h.abs() * norms[neuron as usize];
+        let kept = self.h.iter().zip(&self.fired).map(|(&h, &neuron)| f64::from(mass(h, neuron))).sum();
+        self.auditor.pick(&self.active, &mut self.audited)?;
+        self.sample.resize(self.audited.len(), 0.0);
+        cpu.gate_up(&weights.gate, &weights.up, activation, input.x, &self.audited, &mut self.sample)?;
+        self.sample.iter_mut().zip(&self.audited).for_each(|(h, &neuron)| *h = mass(*h, neuron));
+        Ok(Audit::from_sample(kept, &self.sample, norms.len() - self.active.len())?)
+    }
+}
