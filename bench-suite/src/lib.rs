@@ -11,7 +11,7 @@
 //! | other people's dense kernels, and ours against them | [`peers`], [`contest`] |
 //! | a policy with the audits that it learns from | [`audited`] |
 //! | what each policy does on 70B activations | [`outcomes`] |
-//! | model files, the models in them, tokens out of them | [`gguf`], [`model`], [`decode`] |
+//! | model files, the models in them, text into tokens, tokens out of models | [`gguf`], [`model`], [`tokenizer`], [`decode`] |
 //! | one file per command of the program | [`commands`] |
 
 pub mod audited;
@@ -32,6 +32,7 @@ mod replace;
 pub mod start;
 pub mod summary;
 pub mod timing;
+pub mod tokenizer;
 pub mod workload;
 
 pub use failure::{Failure, Result};
