@@ -32,6 +32,12 @@ enum Command {
     Roof(commands::roof::RoofArguments),
     /// Time our sparse FFN against the dense ones of OpenBLAS, gemm and ggml, where this build has them
     Peers(commands::peers::PeersArguments),
+    /// Say what a model file holds, checked whole as for loading
+    Inspect(commands::inspect::InspectArguments),
+    /// Print the logits after given tokens, to compare with other implementations
+    Logits(commands::logits::LogitsArguments),
+    /// Decode for real under a policy, and say what it computed and missed
+    Run(commands::run::RunArguments),
 }
 
 fn main() -> ExitCode {
@@ -57,6 +63,9 @@ fn run(command: &Command) -> Result<()> {
         Command::Per(arguments) => commands::per::run(arguments),
         Command::Roof(arguments) => commands::roof::run(arguments),
         Command::Peers(arguments) => commands::peers::run(arguments),
+        Command::Inspect(arguments) => commands::inspect::run(arguments),
+        Command::Logits(arguments) => commands::logits::run(arguments),
+        Command::Run(arguments) => commands::run::run(arguments),
     }
 }
 

@@ -2,12 +2,15 @@
 
 #![allow(clippy::unwrap_used)]
 
+mod support;
+
 use std::{
     fs,
     path::{Path, PathBuf},
-    process::{Command, Output},
+    process::Command,
 };
 
+use support::program::{done, refused, text};
 use tempfile::TempDir;
 
 /// A record of a real machine.
@@ -17,32 +20,6 @@ fn record() -> PathBuf {
     records.retain(|path| path.extension().is_some_and(|e| e == "json"));
     records.sort();
     records.remove(0)
-}
-
-fn thresher(arguments: &[&str]) -> Output {
-    Command::new(env!("CARGO_BIN_EXE_thresher")).args(arguments).output().unwrap()
-}
-
-/// Bad input: exit code 2, nothing on standard output, one line on standard error that holds all of `words`.
-fn refused(arguments: &[&str], words: &[&str]) {
-    let output = thresher(arguments);
-    let error = String::from_utf8(output.stderr).unwrap();
-    assert_eq!(output.status.code(), Some(2), "{arguments:?}: {error}");
-    assert!(output.stdout.is_empty(), "{arguments:?}");
-    assert_eq!(error.lines().count(), 1, "{error}");
-    for word in words {
-        assert!(error.contains(word), "`{word}` is not in: {error}");
-    }
-}
-
-fn done(arguments: &[&str]) -> String {
-    let output = thresher(arguments);
-    assert!(output.status.success(), "{arguments:?}: {}", String::from_utf8_lossy(&output.stderr));
-    String::from_utf8(output.stdout).unwrap()
-}
-
-fn text(path: &Path) -> &str {
-    path.to_str().unwrap()
 }
 
 /// A folder to write to, and a file in it with that text.

@@ -3,8 +3,12 @@
 mod comparisons;
 pub mod compose;
 pub mod doctor;
+pub mod inspect;
+pub mod logits;
 pub mod measure;
+mod models;
 pub mod peers;
 pub mod per;
 pub mod report;
 pub mod roof;
+pub mod run;

@@ -239,10 +239,10 @@ impl SyntheticModel {
         }
     }
 
-    /// The three tokens that LLaMA starts with, a token for each byte, and words that no text is split into.
+    /// The three tokens that LLaMA starts with, a token for each byte, a space, and words that no text is split into.
     fn byte_vocabulary(&self, out: &mut Writer<'static>) {
         let bytes = (0..256).map(|byte| format!("<0x{byte:02X}>"));
-        let words = (259..self.vocabulary).map(|word| format!("▁word{word}"));
+        let words = (259..self.vocabulary).map(|id| if id == 259 { "▁".to_owned() } else { format!("▁word{id}") });
         let tokens = ["<unk>", "<s>", "</s>"].map(str::to_owned).into_iter().chain(bytes).chain(words);
         // Types: 2 unknown, 3 control, 6 byte, 1 normal.
         let types = [2, 3, 3].into_iter().chain([6; 256]).chain(std::iter::repeat_n(1, self.vocabulary - 259));

@@ -3,6 +3,7 @@
 #![allow(dead_code, unreachable_pub)] // Each test file uses some of it.
 
 pub mod oracle;
+pub mod program;
 
 use std::time::{SystemTime, UNIX_EPOCH};
 

@@ -1,0 +1,198 @@
+//! `inspect`, `logits` and `run` as a user runs them, on small models of random weights.
+
+#![allow(clippy::unwrap_used)]
+
+mod support;
+
+use std::{fs, path::PathBuf};
+
+use bench_suite::{
+    gguf::Gguf,
+    model::{
+        Layout,
+        synthetic::{Predictor, SyntheticModel},
+    },
+};
+use kernels_cpu::{Activation, Format};
+use safetensors::SafeTensors;
+use serde_json::Value;
+use support::{
+    oracle,
+    program::{done, refused, text, thresher},
+};
+use tempfile::TempDir;
+
+fn model(spec: &SyntheticModel) -> (TempDir, PathBuf) {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("m.gguf");
+    spec.write(&path).unwrap();
+    (folder, path)
+}
+
+fn powerinfer() -> SyntheticModel {
+    SyntheticModel { layout: Layout::PowerInfer, predictor: Predictor::Random(32), ..SyntheticModel::default() }
+}
+
+#[test]
+fn inspect_tells_what_a_file_holds() {
+    let (_folder, path) = model(&powerinfer());
+    let printed = done(&["inspect", text(&path)]);
+    for word in
+        ["PWRI version 3", "2 layers, hidden 64, 224 neurons", "ReLU", "ranks 32, 32", "SentencePiece", "blk.1.fc2"]
+    {
+        assert!(printed.contains(word), "`{word}` is not in:\n{printed}");
+    }
+    let json: Value = serde_json::from_str(&done(&["inspect", text(&path), "--json"])).unwrap();
+    let csv = done(&["inspect", text(&path), "--csv"]);
+    let tensors = json["tensors"].as_array().unwrap();
+    assert_eq!(csv.lines().count(), 1 + tensors.len());
+    assert!(csv.starts_with("tensor,format,shape,bytes\n"));
+    assert!(csv.contains("blk.0.ffn_down_t.weight,f32,\"[64, 224]\",57344\n"));
+}
+
+#[test]
+fn files_that_are_no_models_are_refused_in_one_line() {
+    let (folder, path) = model(&SyntheticModel::default());
+    let bytes = fs::read(&path).unwrap();
+    let changed = folder.path().join("changed.gguf");
+    let refuse = |bytes: &[u8], words: &[&str]| {
+        fs::write(&changed, bytes).unwrap();
+        for command in
+            [vec!["inspect"], vec!["logits", "--tokens", "1", "--model"], vec!["run", "--prompt", "a", "--model"]]
+        {
+            refused(&[&command[..], &[text(&changed)]].concat(), &[&["changed.gguf"], words].concat());
+        }
+    };
+    refuse(&bytes[..bytes.len() - 100], &["tensor `blk.1.ffn_down.weight`"]);
+    refuse(&bytes[..300], &["truncated"]);
+    refuse(b"{}", &["GGUF"]);
+    // The type of a tensor follows its name, dimensions and sizes.
+    let mut other = bytes.clone();
+    let name = b"blk.0.ffn_up.weight";
+    let at = other.windows(name.len()).position(|window| window == name).unwrap() + name.len() + 4 + 16;
+    other[at] = 14;
+    refuse(&other, &["tensor `blk.0.ffn_up.weight`", "Q6_K", "Q4_0"]);
+    refused(&["inspect", "no/such.gguf"], &["no/such.gguf"]);
+    // Without a vocabulary there are logits, but no text.
+    let (_folder, mute) = model(&SyntheticModel { vocabulary: 50, ..SyntheticModel::default() });
+    done(&["logits", "--model", text(&mute), "--tokens", "1"]);
+    refused(&["run", "--model", text(&mute), "--prompt", "a"], &["tokenizer.ggml.model"]);
+}
+
+#[test]
+fn logits_are_those_of_the_file() {
+    let (_folder, path) = model(&SyntheticModel { format: Format::Q8_0, ..powerinfer() });
+    let bytes = fs::read(&path).unwrap();
+    let wanted = oracle::logits(&Gguf::parse(&bytes).unwrap(), &[1, 40, 7]);
+    // The threshold lets everything through: the same numbers by way of the predictors.
+    for policy in ["dense", "fixed:-1e30", "top-k:density=1"] {
+        let csv = done(&["logits", "--model", text(&path), "--tokens", "1,40,7", "--csv", "--policy", policy]);
+        let mut rows = csv::Reader::from_reader(csv.as_bytes());
+        assert_eq!(rows.headers().unwrap(), vec!["token", "logit"]);
+        let rows: Vec<(usize, f64)> = rows.deserialize().map(Result::unwrap).collect();
+        assert_eq!(rows.len(), 300);
+        for (index, ((token, logit), wanted)) in rows.iter().zip(&wanted).enumerate() {
+            assert!(*token == index && (logit - wanted).abs() < 0.2, "{policy}: {logit} is not {wanted}");
+        }
+    }
+    let best = (0..300).max_by(|&a, &b| wanted[a].total_cmp(&wanted[b])).unwrap();
+    let printed = done(&["logits", "--model", text(&path), "--tokens", "1,40,7"]);
+    assert!(printed.lines().nth(2).unwrap().contains(&format!(" {best} ")), "{best} does not lead:\n{printed}");
+    refused(&["logits", "--model", text(&path), "--tokens", "1,300"], &["token 300", "300 tokens"]);
+    refused(&["logits", "--model", text(&path), "--tokens", "1", "--policy", "top-q"], &["top-q"]);
+    let (_folder, plain) = model(&SyntheticModel::default());
+    refused(&["logits", "--model", text(&plain), "--tokens", "1", "--policy", "fixed"], &["model file"]);
+}
+
+#[test]
+fn run_tells_what_each_layer_did() {
+    let (_folder, path) = model(&SyntheticModel::default());
+    let run = |more: &[&str]| {
+        done(
+            &[&["run", "--model", text(&path), "--prompt", "def f(x):", "--tokens", "20", "--ignore-end"], more]
+                .concat(),
+        )
+    };
+    let json = |more: &[&str]| serde_json::from_str::<Value>(&run(&[more, &["--json"]].concat())).unwrap();
+    let dense = json(&[]);
+    assert_eq!(dense["tokens"].as_array().unwrap().len(), 20);
+    assert_eq!(dense["ms_per_token"]["tokens"], 19);
+    assert_eq!(dense["prompt_tokens"], 11);
+    let lossless = json(&["--policy", "fixed:0.0"]);
+    assert_eq!(lossless["tokens"], dense["tokens"]);
+    assert!(lossless["scorer"].as_str().unwrap().contains("gates"));
+    for layer in lossless["layers"].as_array().unwrap() {
+        assert_eq!(layer["miss"], 0.0);
+        assert!(layer["density"].as_f64().unwrap() < 0.7);
+    }
+    for policy in ["top-k:density=0.25", "per-layer:density=0.25", "dynamic:miss=0.1"] {
+        let csv = run(&["--policy", policy, "--csv"]);
+        assert!(csv.starts_with("layer,density,fired,miss\n") && csv.lines().count() == 3, "{csv}");
+    }
+    let printed = run(&["--policy", "top-k:density=0.25"]);
+    for word in ["top-k:density=0.25", "p50", "p95", "p99", "25.00 %", "gates"] {
+        assert!(printed.contains(word), "`{word}` is not in:\n{printed}");
+    }
+    let drawn = |seed: &str| json(&["--temperature", "1", "--top-p", "0.95", "--seed", seed])["tokens"].clone();
+    assert_eq!(drawn("1"), drawn("1"));
+    assert_ne!(drawn("1"), drawn("2"));
+
+    let refuse = |more: &[&str], words: &[&str]| {
+        refused(&[&["run", "--model", text(&path), "--prompt", "a"], more].concat(), words);
+    };
+    refuse(&["--tokens", "2048"], &["2051", "2048"]);
+    refuse(&["--tokens", "4294967295"], &["context"]);
+    refuse(&["--temperature=-1"], &["temperature"]);
+    refuse(&["--top-p", "0"], &["top-p"]);
+    refuse(&["--trace", "no/such/folder/t.safetensors"], &["no/such/folder"]);
+    // A pipe that closes is no failure.
+    assert!(thresher(&["run", "--model", text(&path), "--prompt", "a", "--tokens", "1"]).status.success());
+}
+
+/// Gate and up are those of the residual beside them, computed here from the file in f64.
+#[test]
+fn a_trace_holds_what_the_layers_saw() {
+    let spec = SyntheticModel { format: Format::F16, activation: Activation::Silu, ..SyntheticModel::default() };
+    let (folder, path) = model(&spec);
+    let trace = folder.path().join("t.safetensors");
+    let arguments =
+        ["--policy", "top-k:density=0.5", "--tokens", "5", "--ignore-end", "--json", "--trace", text(&trace)];
+    let run = done(&[&["run", "--model", text(&path), "--prompt", "ab"], &arguments[..]].concat());
+    let run: Value = serde_json::from_str(&run).unwrap();
+
+    let bytes = fs::read(&trace).unwrap();
+    let tensors = SafeTensors::deserialize(&bytes).unwrap();
+    let floats = |name: String, len: usize| -> Vec<Vec<f64>> {
+        let tensor = tensors.tensor(&name).unwrap();
+        assert_eq!(tensor.shape(), [8, len], "{name}");
+        let values: Vec<f64> = tensor.data().as_chunks().0.iter().map(|&b| f32::from_le_bytes(b).into()).collect();
+        values.chunks(len).map(<[f64]>::to_vec).collect()
+    };
+    // The begin of text, a space, a and b; then what was decoded, but for the last, which was not read again.
+    let tokens: Vec<u32> =
+        tensors.tensor("tokens").unwrap().data().as_chunks().0.iter().map(|&b| u32::from_le_bytes(b)).collect();
+    assert_eq!(tokens.len(), 8);
+    let decoded: Vec<u64> = run["tokens"].as_array().unwrap().iter().map(|id| id.as_u64().unwrap()).collect();
+    assert!(tokens[4..].iter().zip(&decoded).all(|(&a, &b)| u64::from(a) == b));
+
+    let file = fs::read(&path).unwrap();
+    let file = Gguf::parse(&file).unwrap();
+    let weights = |name: String| -> Vec<f64> {
+        let tensor = file.tensor(&name).unwrap();
+        tensor.format.decode_row(tensor.bytes).into_iter().map(f64::from).collect()
+    };
+    for layer in 0..2 {
+        let residuals = floats(format!("layers.{layer}.residual"), 64);
+        let norm = weights(format!("blk.{layer}.ffn_norm.weight"));
+        for part in ["gate", "up"] {
+            let matrix = weights(format!("blk.{layer}.ffn_{part}.weight"));
+            for (residual, seen) in residuals.iter().zip(floats(format!("layers.{layer}.{part}"), 224)) {
+                let root = (residual.iter().map(|v| v * v).sum::<f64>() / 64.0 + 1e-5).sqrt();
+                for (row, seen) in matrix.chunks(64).zip(seen) {
+                    let wanted: f64 = row.iter().zip(residual).zip(&norm).map(|((w, x), n)| w * x / root * n).sum();
+                    assert!((seen - wanted).abs() < 1e-4, "{layer} {part}: {seen} is not {wanted}");
+                }
+            }
+        }
+    }
+}
