@@ -5,7 +5,7 @@
 mod support;
 
 use bench_suite::{
-    decode::{Decoder, Sampler, calibrate},
+    decode::{Decoder, Sampler, Seen, calibrate},
     gguf::Gguf,
     model::{
         Layout, Model,
@@ -84,8 +84,14 @@ fn dense_logits_agree_with_f64() {
     }
 }
 
-/// Greedy tokens, or with a temperature seeded ones, after `prompt`; and the logits after the last of them.
-fn decoded(bytes: &[u8], by_neuron: bool, policy: &str, temperature: f32, cpu: &Cpu) -> (Vec<u32>, Vec<f32>) {
+/// 64 tokens after token 1, greedy or drawn at a temperature; and the logits that each was taken from.
+#[derive(Debug, PartialEq)]
+struct Decoded {
+    tokens: Vec<u32>,
+    logits: Vec<Vec<f32>>,
+}
+
+fn decoded(bytes: &[u8], by_neuron: bool, policy: &str, temperature: f32, cpu: &Cpu) -> Decoded {
     let file = Gguf::parse(bytes).unwrap();
     let mut model = Model::load(&file).unwrap();
     if by_neuron {
@@ -93,12 +99,29 @@ fn decoded(bytes: &[u8], by_neuron: bool, policy: &str, temperature: f32, cpu: &
     }
     let mut decoder = Decoder::new(&model, cpu, &policy.parse().unwrap(), &Inputs::default(), 64).unwrap();
     let mut sampler = Sampler::new(temperature, 0.9, 7).unwrap();
-    let mut tokens = vec![1];
+    let (mut tokens, mut logits) = (vec![1], Vec::new());
     for _ in 0..64 {
         decoder.push(*tokens.last().unwrap()).unwrap();
-        tokens.push(sampler.next(decoder.logits().unwrap()).unwrap());
+        logits.push(decoder.logits().unwrap().to_vec());
+        tokens.push(sampler.next(logits.last().unwrap()).unwrap());
     }
-    (tokens, decoder.logits().unwrap().to_vec())
+    Decoded { tokens, logits }
+}
+
+/// Two greedy decodes that sum in another order: the same tokens, and logits within `tolerance` of each other, unless two
+/// tokens were as good as tied.
+fn same(a: &Decoded, b: &Decoded, tolerance: f32) -> bool {
+    for (step, (a_logits, b_logits)) in a.logits.iter().zip(&b.logits).enumerate() {
+        if a_logits.iter().zip(b_logits).any(|(a, b)| (a - b).abs() > tolerance) {
+            return false;
+        }
+        let (a_token, b_token) = (a.tokens[step + 1], b.tokens[step + 1]);
+        if a_token != b_token {
+            // What comes after differs for good reason.
+            return a_logits[a_token as usize] - a_logits[b_token as usize] <= 2.0 * tolerance;
+        }
+    }
+    true
 }
 
 #[test]
@@ -111,8 +134,9 @@ fn both_layouts_of_the_same_weights_decode_to_the_same_tokens() {
             let llama_cpp = spec.bytes().unwrap();
             let powerinfer = SyntheticModel { layout: Layout::PowerInfer, predictor: Predictor::Random(32), ..spec };
             let powerinfer = powerinfer.bytes().unwrap();
+            let tolerance = 2.0 * bound(format) as f32;
             let greedy = decoded(&powerinfer, false, "dense", 0.0, &cpu);
-            assert_eq!(decoded(&llama_cpp, false, "dense", 0.0, &cpu).0, greedy.0);
+            assert!(same(&decoded(&llama_cpp, false, "dense", 0.0, &cpu), &greedy, tolerance));
             // Stored the same way, they are the same to the bit, and so is what is drawn from them.
             assert_eq!(decoded(&llama_cpp, true, "dense", 0.0, &cpu), greedy);
             let drawn = decoded(&powerinfer, false, "dense", 0.8, &cpu);
@@ -161,15 +185,19 @@ fn policies_that_skip_nothing_that_fires_decode_as_dense() {
         let exact = SyntheticModel { layout: Layout::PowerInfer, predictor: Predictor::Exact, ..spec.clone() };
         let blind = SyntheticModel { predictor: Predictor::Random(16), ..exact.clone() };
         let silu = SyntheticModel { activation: Activation::Silu, ..spec }.bytes().unwrap();
-        let wanted = decoded(&by_gate, true, "dense", 0.0, &cpu).0;
-        assert_eq!(decoded(&by_gate, true, "fixed:0.0", 0.0, &cpu).0, wanted);
-        assert_eq!(decoded(&by_gate, true, "top-k:density=1", 0.0, &cpu).0, wanted);
+        let dense = decoded(&by_gate, true, "dense", 0.0, &cpu);
+        let is_dense = |bytes: &[u8], policy: &str| {
+            same(&decoded(bytes, true, policy, 0.0, &cpu), &dense, 2.0 * bound(Format::F32) as f32)
+        };
+        assert!(is_dense(&by_gate, "fixed:0.0"));
+        assert!(is_dense(&by_gate, "top-k:density=1"));
         // `fixed` takes the file's threshold, 0.
-        assert_eq!(decoded(&exact.bytes().unwrap(), false, "fixed", 0.0, &cpu).0, wanted);
-        assert_eq!(decoded(&blind.bytes().unwrap(), false, "fixed:-1e30", 0.0, &cpu).0, wanted);
-        assert_ne!(decoded(&blind.bytes().unwrap(), false, "fixed", 0.0, &cpu).0, wanted);
+        assert!(is_dense(&exact.bytes().unwrap(), "fixed"));
+        assert!(is_dense(&blind.bytes().unwrap(), "fixed:-1e30"));
+        assert!(!is_dense(&blind.bytes().unwrap(), "fixed"));
         // Under SiLU a score is a magnitude.
-        assert_eq!(decoded(&silu, true, "fixed:0.0", 0.0, &cpu).0, decoded(&silu, true, "dense", 0.0, &cpu).0);
+        let dense = decoded(&silu, true, "dense", 0.0, &cpu);
+        assert!(same(&decoded(&silu, true, "fixed:0.0", 0.0, &cpu), &dense, 2.0 * bound(Format::F32) as f32));
     }
 }
 
@@ -195,22 +223,59 @@ fn statistics_say_what_was_computed_and_missed() {
     assert!(statistics("dense").iter().all(|&seen| seen == (1.0, 1.0, 0.0)));
     for (density, fired, miss) in statistics("fixed:0.0") {
         // About half of random gates are positive; all that pass fire, and nothing else would have.
-        assert!((0.4..0.6).contains(&density) && fired == density && miss == 0.0, "{density} {fired} {miss}");
+        assert!((0.25..0.75).contains(&density) && fired == density && miss == 0.0, "{density} {fired} {miss}");
     }
-    for (density, fired, miss) in statistics("top-k:density=0.25") {
-        assert!(density == 0.25 && fired == 0.25);
-        assert!((0.1..0.6).contains(&miss), "{miss}");
+    for (density, fired, miss) in statistics("top-k:density=0.125") {
+        assert!(density == 0.125 && fired == 0.125);
+        assert!((0.2..0.8).contains(&miss), "{miss}");
     }
-    for (density, fired, miss) in statistics("top-k:density=0.75") {
-        assert!(density == 0.75 && (0.4..0.6).contains(&fired) && miss == 0.0, "{fired} {miss}");
+    for (density, fired, miss) in statistics("top-k:density=0.9375") {
+        assert!(density == 0.9375 && (0.25..0.75).contains(&fired) && miss == 0.0, "{fired} {miss}");
     }
     for (density, _, _) in statistics("per-layer:density=0.30") {
-        assert!((0.25..0.35).contains(&density), "{density}");
+        assert!((0.2..0.4).contains(&density), "{density}");
     }
     for (density, _, miss) in statistics("dynamic:miss=0.10") {
         // The bound of `threshold::dynamic`: (1 + gain · 0.9) / (gain · tokens), gain 1/4.
         assert!((miss - 0.1).abs() <= 1.225 / 50.0 + 1e-9, "{miss}");
-        assert!(density < 0.6, "{density}");
+        assert!(density < 0.75, "{density}");
+    }
+}
+
+/// Of 64 neurons all skipped ones are audited, so the miss is exact: held against the definition, `|h| ‖down‖` of the
+/// skipped over that of all, by gates that an observer saw and down rows of the file.
+#[test]
+fn the_miss_is_the_share_of_output_mass_that_was_skipped() {
+    let cpu = Cpu::new().unwrap();
+    for (activation, layout) in [(Activation::Relu, Layout::LlamaCpp), (Activation::Silu, Layout::PowerInfer)] {
+        let spec = SyntheticModel { seed: seed(), intermediate: 64, activation, layout, ..SyntheticModel::default() };
+        let bytes = spec.bytes().unwrap();
+        let file = Gguf::parse(&bytes).unwrap();
+        let mut model = Model::load(&file).unwrap();
+        model.store_down_by_neuron(&cpu).unwrap();
+        let policy = "top-k:density=0.25".parse().unwrap();
+        let mut decoder = Decoder::new(&model, &cpu, &policy, &Inputs::default(), 1).unwrap();
+        let mut expected = Vec::new();
+        let mut observer = |seen: &Seen<'_>| {
+            let down = model.layers[seen.layer].down.by_neuron().unwrap();
+            let length =
+                |neuron| down.format().decode_row(down.row(neuron).unwrap()).iter().map(|v| v * v).sum::<f32>().sqrt();
+            let mass = |neuron: usize| (activation.apply(seen.gate[neuron]) * seen.up[neuron]).abs() * length(neuron);
+            let score = |neuron: usize| match activation {
+                Activation::Relu => seen.gate[neuron],
+                Activation::Silu => activation.apply(seen.gate[neuron]).abs(),
+            };
+            let mut order: Vec<usize> = (0..64).collect();
+            order.sort_by(|&a, &b| score(b).total_cmp(&score(a)));
+            let sum = |neurons: &[usize]| neurons.iter().map(|&neuron| f64::from(mass(neuron))).sum::<f64>();
+            expected.push(sum(&order[16..]) / sum(&order));
+            Ok(())
+        };
+        decoder.push_seen(5, &mut observer).unwrap();
+        for (layer, expected) in decoder.statistics().iter().zip(expected) {
+            let miss = layer.miss().unwrap();
+            assert!((miss - expected).abs() < 1e-5 && miss > 0.01, "{miss} is not {expected}");
+        }
     }
 }
 

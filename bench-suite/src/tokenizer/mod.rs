@@ -2,8 +2,8 @@
 //!
 //! | `tokenizer.ggml.model` | kind | where |
 //! |---|---|---|
-//! | `llama` | SentencePiece: pairs merge by score, what is unknown becomes byte tokens | [`spm`] |
-//! | `gpt2` | byte-level BPE: words by `tokenizer.ggml.pre`, pairs merge by rank | [`bpe`], [`split`] |
+//! | `llama` | SentencePiece: pairs merge by score, what is unknown becomes byte tokens | `spm.rs` |
+//! | `gpt2` | byte-level BPE: words by `tokenizer.ggml.pre`, pairs merge by rank | `bpe.rs`, `split.rs` |
 //!
 //! The crate `tokenizers` makes neither from what a GGUF holds: its BPE wants the words' splitter from a
 //! `tokenizer.json`, and it has no merging by score. Held against llama.cpp's on random text; see `docs/models.md`.
