@@ -29,6 +29,7 @@ pub mod outcomes;
 pub mod output;
 pub mod peers;
 mod replace;
+mod share;
 pub mod start;
 pub mod summary;
 pub mod timing;

@@ -9,9 +9,8 @@
 //! thread. The cache holds f32: what f16 would round costs logits more than f32 weights do.
 
 use kernels_cpu::{Cpu, Format, Matrix};
-use rayon::prelude::*;
 
-use crate::{Failure, Result, model::Config};
+use crate::{Failure, Result, model::Config, share::share};
 
 const F32: usize = size_of::<f32>();
 
@@ -83,19 +82,17 @@ impl Attention {
         let (cache, alone, positions) = (&self.layers[layer], &self.alone, &self.positions[..len]);
         let heads_per_kv = self.heads_per_kv;
         let scale = 1.0 / (head_size as f32).sqrt();
-        let heads = query.par_chunks_exact(head_size).zip(out.par_chunks_exact_mut(head_size));
-        heads.zip(self.scores.par_chunks_exact_mut(capacity)).enumerate().with_max_len(1).try_for_each(
-            |(head, ((query, out), scores))| {
-                let start = head / heads_per_kv * capacity * head_size * F32;
-                let rows = start..start + len * head_size * F32;
-                let matrix = |bytes| Matrix::new(Format::F32, len, head_size, bytes);
-                let scores = &mut scores[..len];
-                alone.gemv(&matrix(&cache.keys[rows.clone()])?, query, positions, scores)?;
-                softmax(scores, scale);
-                out.fill(0.0);
-                alone.down(&matrix(&cache.values[rows])?, scores, positions, out)
-            },
-        )?;
+        let heads = query.chunks_exact(head_size).zip(out.chunks_exact_mut(head_size));
+        share(heads.zip(self.scores.chunks_exact_mut(capacity)).enumerate(), |(head, ((query, out), scores))| {
+            let start = head / heads_per_kv * capacity * head_size * F32;
+            let rows = start..start + len * head_size * F32;
+            let matrix = |bytes| Matrix::new(Format::F32, len, head_size, bytes);
+            let scores = &mut scores[..len];
+            alone.gemv(&matrix(&cache.keys[rows.clone()])?, query, positions, scores)?;
+            softmax(scores, scale);
+            out.fill(0.0);
+            alone.down(&matrix(&cache.values[rows])?, scores, positions, out)
+        })?;
         Ok(())
     }
 }

@@ -13,17 +13,19 @@ use std::time::{Duration, Instant};
 
 use kernels_cpu::{Activation, Cpu, Ffn, Gating, Matrix};
 use predictor::LowRank;
-use rayon::prelude::*;
 use threshold::{Audit, Auditor, Feedback, Inputs, Policy, PolicySpec, Shape};
 
 use crate::{
     Failure, Result,
     model::{Down, Layer, Model},
+    share::share,
 };
 
 /// Skipped neurons that are computed after all, per layer and token, to see what was missed.
 const AUDITED_ROWS: usize = 64;
 const AUDIT_SEED: u64 = 13;
+/// Down rows that a thread takes at a time for their norms.
+const NORMS_AT_ONCE: usize = 64;
 
 /// Where scores come from.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -197,7 +199,14 @@ pub(crate) fn down_norms(model: &Model<'_>, cpu: &Cpu) -> Result<Vec<Vec<f32>>> 
             let row = down.format().decode_row(down.row(neuron).unwrap_or_default());
             row.iter().map(|v| v * v).sum::<f32>().sqrt()
         };
-        Ok(cpu.install(|| (0..down.rows()).into_par_iter().map(norm).collect()))
+        let mut norms = vec![0.0; down.rows()];
+        cpu.install(|| {
+            share(norms.chunks_mut(NORMS_AT_ONCE).enumerate(), |(stretch, norms)| {
+                (stretch * NORMS_AT_ONCE..).zip(norms).for_each(|(neuron, out)| *out = norm(neuron));
+                Ok::<(), Failure>(())
+            })
+        })?;
+        Ok(norms)
     };
     model.layers.iter().map(norms).collect()
 }

@@ -14,7 +14,8 @@
 //! A PowerInfer-layout file made from the original weights has neither this error nor the copy.
 
 use kernels_cpu::{Cpu, Format, Matrix, WeightBuffer};
-use rayon::prelude::*;
+
+use crate::share::share;
 
 use super::{Down, Error, Model};
 
@@ -49,9 +50,9 @@ impl OwnedWeights {
         let row_bytes = format.row_bytes(cols)?;
         let len = row_bytes.checked_mul(rows).ok_or(kernels_cpu::Error::TooLarge { format, rows, cols })?;
         let mut buffer = WeightBuffer::zeroed(len)?;
-        let tiles = buffer.bytes_mut()[..len].par_chunks_mut((TILE * row_bytes).max(1)).enumerate();
+        let tiles = buffer.bytes_mut()[..len].chunks_mut((TILE * row_bytes).max(1)).enumerate();
         cpu.install(|| {
-            tiles.with_max_len(1).try_for_each(|(tile, out)| {
+            share(tiles, |(tile, out)| {
                 let neurons = out.len() / row_bytes;
                 let mut values = vec![0.0; neurons * cols];
                 let (block, block_bytes) = (w.format().block_len(), w.format().block_bytes());
