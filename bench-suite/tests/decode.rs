@@ -222,8 +222,9 @@ fn statistics_say_what_was_computed_and_missed() {
     };
     assert!(statistics("dense").iter().all(|&seen| seen == (1.0, 1.0, 0.0)));
     for (density, fired, miss) in statistics("fixed:0.0") {
-        // About half of random gates are positive; all that pass fire, and nothing else would have.
-        assert!((0.25..0.75).contains(&density) && fired == density && miss == 0.0, "{density} {fired} {miss}");
+        // About half of random gates are positive; all that pass fire but for a gate of 0, and nothing else would have.
+        assert!((0.25..0.75).contains(&density) && miss == 0.0, "{density} {fired} {miss}");
+        assert!((0.0..1e-3).contains(&(density - fired)), "{density} {fired}");
     }
     for (density, fired, miss) in statistics("top-k:density=0.125") {
         assert!(density == 0.125 && fired == 0.125);

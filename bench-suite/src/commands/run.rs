@@ -1,7 +1,6 @@
 //! `thresher run`: decode for real under a policy, and say what it computed and what it missed.
 
 use std::{
-    io::{self, Write},
     path::PathBuf,
     time::{Duration, Instant},
 };
@@ -177,11 +176,7 @@ impl Run<'_> {
 
     fn show(&mut self, text: &str) -> Result<()> {
         self.text.push_str(text);
-        if self.quiet {
-            return Ok(());
-        }
-        print(text)?;
-        Ok(io::stdout().flush()?)
+        if self.quiet { Ok(()) } else { print(text) }
     }
 }
 

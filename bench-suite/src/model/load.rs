@@ -2,7 +2,7 @@
 
 use std::collections::HashSet;
 
-use kernels_cpu::{Format, Matrix};
+use kernels_cpu::Matrix;
 
 use crate::gguf::{Gguf, Magic, Tensor};
 
@@ -208,11 +208,6 @@ impl<'a> Layer<'a> {
             Down::Copied(owned) => owned.view().bytes().len(),
         };
         self.gate.bytes().len() + self.up.bytes().len() + down
-    }
-
-    /// Format of gate and up.
-    pub fn format(&self) -> Format {
-        self.gate.format()
     }
 }
 
