@@ -8,7 +8,7 @@
 //! The first is a GEMV and the last a neuron-major down, so both run on the kernels that FFNs run on, each head on one
 //! thread. The cache holds f32: what f16 would round costs logits more than f32 weights do.
 
-use kernels_cpu::{Cpu, Format, Matrix};
+use kernels_cpu::{Cpu, Format, Matrix, WeightBuffer};
 
 use crate::{Failure, Result, model::Config, share::share};
 
@@ -33,24 +33,28 @@ pub(crate) struct Attention {
 /// KV heads x capacity x head size, twice, as bytes.
 #[derive(Debug)]
 struct Cache {
-    keys: Vec<u8>,
-    values: Vec<u8>,
+    keys: WeightBuffer,
+    values: WeightBuffer,
 }
 
 impl Attention {
     pub(crate) fn new(config: &Config, capacity: usize, cpu: &Cpu) -> Result<Self> {
-        let too_large = || Failure::input(format!("a KV cache of {capacity} positions does not fit the address space"));
+        let too_large = || Failure::input(format!("a KV cache of {capacity} positions is too large"));
         let row = config.kv_heads * config.head_size * F32;
         let bytes = row.checked_mul(capacity).ok_or_else(too_large)?;
-        bytes.checked_mul(2 * config.layers).filter(|&all| isize::try_from(all).is_ok()).ok_or_else(too_large)?;
-        let zeros = || vec![0; bytes];
+        let scores = config.heads.checked_mul(capacity).ok_or_else(too_large)?;
+        bytes.max(scores.saturating_mul(F32)).checked_mul(2 * config.layers).ok_or_else(too_large)?;
+        let positions = 0..u32::try_from(capacity).map_err(|_| too_large())?;
+        // Mapped, so that what is not reached takes no memory, and a refusal is an error.
+        let zeros = || WeightBuffer::zeroed(bytes);
+        let cache = |_| Ok(Cache { keys: zeros()?, values: zeros()? });
         Ok(Self {
             heads_per_kv: config.heads / config.kv_heads,
             head_size: config.head_size,
             capacity,
-            layers: (0..config.layers).map(|_| Cache { keys: zeros(), values: zeros() }).collect(),
-            scores: vec![0.0; config.heads * capacity],
-            positions: (0..capacity as u32).collect(),
+            layers: (0..config.layers).map(cache).collect::<Result<_>>()?,
+            scores: vec![0.0; scores],
+            positions: positions.collect(),
             alone: Cpu::with(cpu.isa(), 1)?,
         })
     }
@@ -71,7 +75,7 @@ impl Attention {
     ) -> Result<()> {
         let (head_size, capacity) = (self.head_size, self.capacity);
         let cache = &mut self.layers[layer];
-        for (rows, new) in [(&mut cache.keys, key), (&mut cache.values, value)] {
+        for (rows, new) in [(cache.keys.bytes_mut(), key), (cache.values.bytes_mut(), value)] {
             for (head, new) in new.chunks_exact(head_size).enumerate() {
                 let start = (head * capacity + position) * head_size * F32;
                 let row = rows[start..start + head_size * F32].as_chunks_mut().0;
@@ -88,10 +92,10 @@ impl Attention {
             let rows = start..start + len * head_size * F32;
             let matrix = |bytes| Matrix::new(Format::F32, len, head_size, bytes);
             let scores = &mut scores[..len];
-            alone.gemv(&matrix(&cache.keys[rows.clone()])?, query, positions, scores)?;
+            alone.gemv(&matrix(&cache.keys.bytes()[rows.clone()])?, query, positions, scores)?;
             softmax(scores, scale);
             out.fill(0.0);
-            alone.down(&matrix(&cache.values[rows])?, scores, positions, out)
+            alone.down(&matrix(&cache.values.bytes()[rows])?, scores, positions, out)
         })?;
         Ok(())
     }

@@ -173,12 +173,12 @@ impl<'a> Layer<'a> {
         if up.format() != gate.format() {
             return Err(Error::GateUp { tensor: name("ffn_up"), given: up.format(), wanted: gate.format() });
         }
-        let down = match (names.find(&name("ffn_down_t")), layout) {
-            (Some(tensor), _) => Down::ByNeuron(tensor.matrix(Some(neurons), Some(hidden))?),
-            (None, Layout::PowerInfer) if names.file.find(&name("ffn_down")).is_none() => {
-                Down::ByNeuron(names.matrix(&name("ffn_down_t"), neurons, hidden)?)
-            }
-            (None, _) => Down::ByOutput(names.matrix(&name("ffn_down"), hidden, neurons)?),
+        let (by_neuron, by_output) = (name("ffn_down_t"), name("ffn_down"));
+        let has = |tensor: &str| names.file.find(tensor).is_some();
+        let down = if has(&by_neuron) || (layout == Layout::PowerInfer && !has(&by_output)) {
+            Down::ByNeuron(names.matrix(&by_neuron, neurons, hidden)?)
+        } else {
+            Down::ByOutput(names.matrix(&by_output, hidden, neurons)?)
         };
         let predictor = match names.find(&name("fc1")) {
             None => None,
