@@ -1,5 +1,5 @@
-//! Mutated model files: whatever is in them, loading and decoding end in a result or an error, never in a panic, a read past
-//! the map or a large allocation.
+//! Mutated model files: whatever is in them, loading and decoding end in a result or an error, never in a panic, an abort or
+//! a large allocation. (Reads past a slice are what `kernels-cpu`'s guard pages are for: all else here is safe Rust.)
 //!
 //! Every run takes a slice. `THRESHER_FUZZ_SECONDS=600 cargo test -p bench-suite --test fuzz -- --nocapture` goes on for ten
 //! minutes; `THRESHER_SEED` brings a run back, and the file that fails is kept.
