@@ -73,7 +73,7 @@ impl Activations {
     /// A policy that needs what is not there, such as `fixed` without a threshold.
     pub fn policy(&self, spec: PolicySpec) -> Result<Box<dyn Policy>> {
         let shape = Shape::new(self.quantiles.layers(), SHAPE.intermediate)?;
-        Ok(spec.build(shape, &Inputs { model_threshold: None, calibration: Some(&self.calibration) })?)
+        Ok(spec.build(shape, &Inputs { calibration: Some(&self.calibration), ..Inputs::default() })?)
     }
 
     /// Runs every policy on the same `tokens` tokens after a settling time, on all cores.

@@ -10,7 +10,7 @@ use kernels_cpu::{
     synthetic::{OwnedMatrix, Random, Rotation},
 };
 use predictor::LowRank;
-use threshold::{Policy, PolicySpec, ScoreStream};
+use threshold::{Isa, Policy, PolicySpec, ScoreStream};
 
 use crate::{
     Failure, Result,
@@ -441,11 +441,12 @@ pub fn select<'a>(spec: PolicySpec, policy: Box<dyn Policy>, stream: &mut ScoreS
         stream.next_token(0, scores)?;
     }
     let mut policy = AuditedPolicy::new(policy)?;
+    let isa = Isa::from_env()?;
     let mut turn = 0;
     let subject = Subject {
         operator: Operator::Select,
-        kernel: format!("select/{}/{spec}", threshold::select::isa()),
-        isa: threshold::select::isa().to_owned(),
+        kernel: format!("select/{isa}/{spec}"),
+        isa: isa.to_string(),
         format: WeightFormat::F32,
         rows: neurons,
         cols: 1,

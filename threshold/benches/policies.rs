@@ -10,8 +10,8 @@ use std::time::Duration;
 
 use criterion::{BenchmarkId, Criterion, Throughput};
 use threshold::{
-    Audit, Auditor, Calibration, CalibrationBuilder, Density, Error, Feedback, Inputs, Knobs, Policy, PolicySpec,
-    QuantileTable, ScoreStream, Shape, Threshold, select,
+    Audit, Auditor, Calibration, CalibrationBuilder, Density, Error, Feedback, Inputs, Isa, Knobs, Policy, PolicySpec,
+    QuantileTable, ScoreStream, Shape, Threshold,
 };
 
 /// Intermediate size of Llama-2-70B.
@@ -57,8 +57,8 @@ impl Setup {
         Ok(Self { table, calibration, specs })
     }
 
-    fn build(&self, spec: &PolicySpec, shape: Shape) -> Result<Box<dyn Policy>, Error> {
-        spec.build(shape, &Inputs { calibration: Some(&self.calibration), ..Inputs::default() })
+    fn build(&self, spec: &PolicySpec, shape: Shape, isa: Option<Isa>) -> Result<Box<dyn Policy>, Error> {
+        spec.build(shape, &Inputs { calibration: Some(&self.calibration), isa, ..Inputs::default() })
     }
 }
 
@@ -109,6 +109,13 @@ fn specs(table: &QuantileTable, calibration: &Calibration) -> Result<Vec<PolicyS
     ])
 }
 
+/// Those of this processor, or the one that `THRESHER_ISA` forces.
+fn isas() -> Vec<Isa> {
+    let forced = std::env::var("THRESHER_ISA").is_ok_and(|name| !name.is_empty());
+    let wanted = |isa: &Isa| isa.is_available() && (!forced || Isa::from_env() == Ok(*isa));
+    Isa::ALL.into_iter().filter(wanted).collect()
+}
+
 fn selections(criterion: &mut Criterion, setup: &Setup) {
     // Several tokens in turn: a branch predictor can learn one token's scores by heart.
     let (tokens, layer) = (8, 40);
@@ -121,10 +128,10 @@ fn selections(criterion: &mut Criterion, setup: &Setup) {
 
     let mut group = criterion.benchmark_group("select");
     group.throughput(Throughput::Elements(NEURONS as u64));
-    for spec in &setup.specs {
-        let mut policy = setup.build(spec, stream.shape()).expect("calibrated for this shape");
+    for (isa, spec) in isas().into_iter().flat_map(|isa| setup.specs.iter().map(move |spec| (isa, spec))) {
+        let mut policy = setup.build(spec, stream.shape(), Some(isa)).expect("calibrated for this shape");
         let mut token = scores.iter().cycle();
-        group.bench_function(BenchmarkId::new(select::isa(), spec), |bencher| {
+        group.bench_function(BenchmarkId::new(isa.to_string(), spec), |bencher| {
             bencher.iter(|| {
                 let scores = token.next().expect("a cycle has no end");
                 policy.select(layer, black_box(scores), &mut active).expect("finite scores");
@@ -153,7 +160,7 @@ fn comparison(setup: &Setup) -> Result<(), Error> {
     for spec in &setup.specs {
         runs.push(Run {
             spec: *spec,
-            policy: setup.build(spec, shape)?,
+            policy: setup.build(spec, shape, None)?,
             density: vec![0.0; TOKENS],
             miss: vec![0.0; TOKENS],
             layer_miss: vec![0.0; layers],

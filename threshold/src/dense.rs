@@ -1,19 +1,20 @@
 //! `dense`: every neuron, every time.
 
 use crate::policy::in_layer;
-use crate::{Error, Feedback, Policy, Shape, select};
+use crate::{Error, Feedback, Policy, Shape, select::Kernels};
 
 /// Selects every neuron: the baseline that skips nothing.
 #[derive(Clone, Debug)]
 pub struct Dense {
+    kernels: &'static Kernels,
     shape: Shape,
 }
 
 impl Dense {
     /// The dense policy for a model of this shape.
     #[must_use]
-    pub fn new(shape: Shape) -> Self {
-        Self { shape }
+    pub fn new(kernels: &'static Kernels, shape: Shape) -> Self {
+        Self { kernels, shape }
     }
 }
 
@@ -25,7 +26,7 @@ impl Policy for Dense {
     fn select(&mut self, layer: usize, scores: &[f32], active: &mut Vec<u32>) -> Result<(), Error> {
         active.clear();
         self.shape.check_scores(layer, scores)?;
-        select::all(scores, active).map_err(in_layer(layer))
+        self.kernels.all(scores, active).map_err(in_layer(layer))
     }
 
     fn observe(&mut self, layer: usize, feedback: &Feedback) -> Result<(), Error> {

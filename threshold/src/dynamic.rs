@@ -51,7 +51,7 @@
 //! tokens.
 
 use crate::policy::{check_length, in_layer};
-use crate::select::{self, Ranking};
+use crate::select::{Kernels, Ranking};
 use crate::{Calibration, Error, Feedback, Miss, Policy, Shape};
 
 /// Holds the audited miss of every layer at a target. See the [module](self) for the loop and its guarantee.
@@ -91,13 +91,13 @@ impl Dynamic {
 
     /// Starts every layer dense.
     #[must_use]
-    pub fn new(shape: Shape, target: Miss) -> Self {
+    pub fn new(kernels: &'static Kernels, shape: Shape, target: Miss) -> Self {
         Self {
             shape,
             target: target.get(),
             gain: Self::GAIN,
             layers: vec![Loop::starting_at(0.0); shape.layers()],
-            ranking: Ranking::with_capacity(shape.neurons()),
+            ranking: Ranking::with_capacity(kernels, shape.neurons()),
         }
     }
 
@@ -106,11 +106,16 @@ impl Dynamic {
     ///
     /// # Errors
     /// [`Error::WrongLength`] unless the calibration has the layers of `shape`.
-    pub fn calibrated(shape: Shape, target: Miss, calibration: &Calibration) -> Result<Self, Error> {
+    pub fn calibrated(
+        kernels: &'static Kernels,
+        shape: Shape,
+        target: Miss,
+        calibration: &Calibration,
+    ) -> Result<Self, Error> {
         check_length("calibrated layers", calibration.layers(), shape.layers())?;
         let skip: Vec<f64> =
             (0..shape.layers()).map(|layer| calibration.skip_at_miss(layer, target).unwrap_or(0.0)).collect();
-        Self::new(shape, target).with_start(&skip)
+        Self::new(kernels, shape, target).with_start(&skip)
     }
 
     /// Starts each layer from the share of neurons to skip, in [0, 1], forgetting what was learnt.
@@ -185,7 +190,7 @@ impl Policy for Dynamic {
         self.shape.check_scores(layer, scores)?;
         let rows = self.rows(layer);
         let lowest = if rows == scores.len() {
-            select::all(scores, active).map(|()| f32::NEG_INFINITY)
+            self.ranking.kernels().all(scores, active).map(|()| f32::NEG_INFINITY)
         } else {
             let lowest = self.ranking.top_k(scores, rows, active);
             lowest.map(|lowest| lowest.unwrap_or(f32::INFINITY))

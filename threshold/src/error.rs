@@ -1,5 +1,6 @@
 //! What can be wrong with an input, in one line each.
 
+use crate::Isa;
 use crate::spec::FORMS;
 
 /// Why a policy could not be named, built, asked or told.
@@ -73,6 +74,22 @@ pub enum Error {
         layer: usize,
         /// The neuron: the first NaN of the slice.
         index: usize,
+    },
+
+    /// `THRESHER_ISA` or a caller names no instruction set of this crate.
+    #[error("unknown instruction set `{given}`: use one of scalar, avx2, avx512")]
+    UnknownIsa {
+        /// What was given.
+        given: String,
+    },
+
+    /// The processor cannot run the instruction set asked for.
+    #[error("this processor lacks {isa}: unset THRESHER_ISA to use {best}")]
+    IsaUnavailable {
+        /// What was asked for.
+        isa: Isa,
+        /// The best that runs here.
+        best: Isa,
     },
 
     /// Feedback that contradicts itself or the selection it answers.

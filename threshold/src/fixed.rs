@@ -1,11 +1,12 @@
 //! `fixed`: one threshold for the whole model.
 
 use crate::policy::in_layer;
-use crate::{Error, Feedback, Policy, Shape, Threshold, select};
+use crate::{Error, Feedback, Policy, Shape, Threshold, select::Kernels};
 
 /// One global threshold, set at load, as in PowerInfer (`ggml.c:44` at d3ebd7c, on raw predictor logits).
 #[derive(Clone, Debug)]
 pub struct Fixed {
+    kernels: &'static Kernels,
     shape: Shape,
     threshold: Threshold,
 }
@@ -13,8 +14,8 @@ pub struct Fixed {
 impl Fixed {
     /// The same threshold for every layer of a model of this shape.
     #[must_use]
-    pub fn new(shape: Shape, threshold: Threshold) -> Self {
-        Self { shape, threshold }
+    pub fn new(kernels: &'static Kernels, shape: Shape, threshold: Threshold) -> Self {
+        Self { kernels, shape, threshold }
     }
 }
 
@@ -26,7 +27,7 @@ impl Policy for Fixed {
     fn select(&mut self, layer: usize, scores: &[f32], active: &mut Vec<u32>) -> Result<(), Error> {
         active.clear();
         self.shape.check_scores(layer, scores)?;
-        select::at_least(scores, self.threshold.get(), active).map_err(in_layer(layer))
+        self.kernels.at_least(scores, self.threshold.get(), active).map_err(in_layer(layer))
     }
 
     fn observe(&mut self, layer: usize, feedback: &Feedback) -> Result<(), Error> {

@@ -68,7 +68,7 @@
 //! [`ScoreStream`] draws masses and scores from published per-layer quantiles ([`QuantileTable`]), with hot
 //! neurons and with drift between prompts; `cargo bench -p threshold` compares all policies on it.
 
-#![forbid(unsafe_code)]
+#![deny(unsafe_code)]
 
 mod audit;
 mod calibration;
@@ -77,6 +77,7 @@ pub mod dynamic;
 mod error;
 mod feedback;
 mod fixed;
+mod isa;
 mod normal;
 mod per_layer;
 mod policy;
@@ -95,6 +96,7 @@ pub use dynamic::Dynamic;
 pub use error::Error;
 pub use feedback::Feedback;
 pub use fixed::Fixed;
+pub use isa::Isa;
 pub use per_layer::PerLayer;
 pub use policy::{Policy, Shape};
 pub use quantiles::QuantileTable;

@@ -1,7 +1,7 @@
 //! `per-layer`: a threshold for each layer, calibrated once.
 
 use crate::policy::{check_length, in_layer};
-use crate::{Calibration, Density, Error, Feedback, Policy, Shape, select};
+use crate::{Calibration, Density, Error, Feedback, Policy, Shape, select::Kernels};
 
 /// One threshold per layer, so that every layer has the wanted density on a calibration text; as TEAL
 /// (Liu et al., arXiv 2408.14690) and CATS (Lee et al., arXiv 2404.08763) set theirs.
@@ -9,6 +9,7 @@ use crate::{Calibration, Density, Error, Feedback, Policy, Shape, select};
 /// The density holds for as long as the scores stay distributed as they were on that text.
 #[derive(Clone, Debug)]
 pub struct PerLayer {
+    kernels: &'static Kernels,
     shape: Shape,
     thresholds: Vec<f32>,
 }
@@ -19,12 +20,12 @@ impl PerLayer {
     /// # Errors
     /// [`Error::WrongLength`] unless there is one threshold per layer; [`Error::OutOfRange`] for NaN and for
     /// +∞, which would silently skip a whole layer.
-    pub fn new(shape: Shape, thresholds: Vec<f32>) -> Result<Self, Error> {
+    pub fn new(kernels: &'static Kernels, shape: Shape, thresholds: Vec<f32>) -> Result<Self, Error> {
         check_length("thresholds", thresholds.len(), shape.layers())?;
         if let Some(&bad) = thresholds.iter().find(|t| t.is_nan() || **t == f32::INFINITY) {
             return Err(Error::out_of_range("threshold", &bad, "a number below infinity"));
         }
-        Ok(Self { shape, thresholds })
+        Ok(Self { kernels, shape, thresholds })
     }
 
     /// From statistics of sample scores.
@@ -33,10 +34,15 @@ impl PerLayer {
     /// [`Error::WrongLength`] unless the calibration has the layers of `shape`;
     /// [`Error::EmptyCalibration`] for a layer that saw no score; [`Error::OutOfRange`] where most of the
     /// sample is +∞.
-    pub fn calibrated(shape: Shape, density: Density, calibration: &Calibration) -> Result<Self, Error> {
+    pub fn calibrated(
+        kernels: &'static Kernels,
+        shape: Shape,
+        density: Density,
+        calibration: &Calibration,
+    ) -> Result<Self, Error> {
         check_length("calibrated layers", calibration.layers(), shape.layers())?;
         let thresholds: Result<_, _> = (0..shape.layers()).map(|layer| calibration.threshold(layer, density)).collect();
-        Self::new(shape, thresholds?)
+        Self::new(kernels, shape, thresholds?)
     }
 }
 
@@ -48,7 +54,7 @@ impl Policy for PerLayer {
     fn select(&mut self, layer: usize, scores: &[f32], active: &mut Vec<u32>) -> Result<(), Error> {
         active.clear();
         self.shape.check_scores(layer, scores)?;
-        select::at_least(scores, self.thresholds[layer], active).map_err(in_layer(layer))
+        self.kernels.at_least(scores, self.thresholds[layer], active).map_err(in_layer(layer))
     }
 
     fn observe(&mut self, layer: usize, feedback: &Feedback) -> Result<(), Error> {

@@ -106,6 +106,7 @@ pub(crate) fn check_length(what: &'static str, given: usize, wanted: usize) -> R
 pub(crate) fn in_layer(layer: usize) -> impl Fn(Fault) -> Error {
     move |fault| match fault {
         Fault::Nan { index } => Error::NanScore { layer, index },
+        Fault::Share { share } => Error::out_of_range("share", &share, "in [0, 1]"),
         Fault::Rank { rank, .. } => Error::out_of_range("rank", &rank, "in 1 ..= neurons per layer"),
     }
 }

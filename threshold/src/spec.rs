@@ -3,7 +3,8 @@
 use std::fmt;
 use std::str::FromStr;
 
-use crate::{Calibration, Dense, Density, Dynamic, Error, Fixed, Miss, PerLayer, Policy, Shape, Threshold, TopK};
+use crate::select::Kernels;
+use crate::{Calibration, Dense, Density, Dynamic, Error, Fixed, Isa, Miss, PerLayer, Policy, Shape, Threshold, TopK};
 
 /// One example of every form that [`PolicySpec`] reads.
 pub const FORMS: [&str; 6] =
@@ -44,6 +45,8 @@ pub struct Inputs<'a> {
     pub model_threshold: Option<f32>,
     /// Statistics of sample scores. `per-layer` needs them; `dynamic` starts from them instead of dense.
     pub calibration: Option<&'a Calibration>,
+    /// The instruction set to select with: by default what `THRESHER_ISA` names, or the best of this processor.
+    pub isa: Option<Isa>,
 }
 
 impl PolicySpec {
@@ -52,24 +55,26 @@ impl PolicySpec {
     /// # Errors
     /// [`Error::NoModelThreshold`] or [`Error::NoCalibration`] where the policy needs what `inputs` lacks,
     /// [`Error::OutOfRange`] where the model's threshold is not finite, [`Error::WrongLength`] or
-    /// [`Error::EmptyCalibration`] where the calibration does not cover the layers.
+    /// [`Error::EmptyCalibration`] where the calibration does not cover the layers, [`Error::UnknownIsa`] or
+    /// [`Error::IsaUnavailable`] where the instruction set cannot run.
     pub fn build(&self, shape: Shape, inputs: &Inputs<'_>) -> Result<Box<dyn Policy>, Error> {
+        let kernels = Kernels::with(inputs.isa.map_or_else(Isa::from_env, Ok)?)?;
         Ok(match *self {
-            Self::Dense => Box::new(Dense::new(shape)),
-            Self::Fixed(Some(threshold)) => Box::new(Fixed::new(shape, threshold)),
+            Self::Dense => Box::new(Dense::new(kernels, shape)),
+            Self::Fixed(Some(threshold)) => Box::new(Fixed::new(kernels, shape, threshold)),
             Self::Fixed(None) => {
                 let given = inputs.model_threshold.ok_or(Error::NoModelThreshold)?;
-                Box::new(Fixed::new(shape, Threshold::new(given)?))
+                Box::new(Fixed::new(kernels, shape, Threshold::new(given)?))
             }
             Self::PerLayer(density) => {
                 let calibration =
                     inputs.calibration.ok_or_else(|| Error::NoCalibration { policy: self.to_string() })?;
-                Box::new(PerLayer::calibrated(shape, density, calibration)?)
+                Box::new(PerLayer::calibrated(kernels, shape, density, calibration)?)
             }
-            Self::TopK(density) => Box::new(TopK::new(shape, density)),
+            Self::TopK(density) => Box::new(TopK::new(kernels, shape, density)),
             Self::Dynamic(miss) => Box::new(match inputs.calibration {
-                Some(calibration) => Dynamic::calibrated(shape, miss, calibration)?,
-                None => Dynamic::new(shape, miss),
+                Some(calibration) => Dynamic::calibrated(kernels, shape, miss, calibration)?,
+                None => Dynamic::new(kernels, shape, miss),
             }),
         })
     }

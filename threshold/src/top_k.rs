@@ -1,7 +1,7 @@
 //! `top-k`: the same number of neurons for every token.
 
 use crate::policy::in_layer;
-use crate::select::Ranking;
+use crate::select::{Kernels, Ranking};
 use crate::{Density, Error, Feedback, Policy, Shape};
 
 /// Exactly k = max(1, round(density · neurons)) neurons, those of the largest scores; of equal scores the
@@ -18,11 +18,11 @@ pub struct TopK {
 impl TopK {
     /// The share of neurons to take in each layer of a model of this shape.
     #[must_use]
-    pub fn new(shape: Shape, density: Density) -> Self {
+    pub fn new(kernels: &'static Kernels, shape: Shape, density: Density) -> Self {
         Self {
             shape,
             k: density.rows(shape.neurons()),
-            ranking: Ranking::with_capacity(shape.neurons()),
+            ranking: Ranking::with_capacity(kernels, shape.neurons()),
             lowest: vec![None; shape.layers()],
         }
     }

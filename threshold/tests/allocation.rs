@@ -59,7 +59,7 @@ fn no_token_allocates() {
         builder.add(layer, &scores, &masses).unwrap();
     }
     let calibration = builder.clone().finish();
-    let inputs = Inputs { model_threshold: Some(0.1), calibration: Some(&calibration) };
+    let inputs = Inputs { model_threshold: Some(0.1), calibration: Some(&calibration), ..Inputs::default() };
     let mut auditor = Auditor::new(1, 64, neurons).unwrap();
     let mut active = Vec::with_capacity(neurons);
     let (mut rows, mut sampled) = (Vec::with_capacity(64), Vec::with_capacity(64));

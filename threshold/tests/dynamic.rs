@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used, reason = "a panic is how a test fails")]
 
 use proptest::prelude::*;
+use threshold::select::Kernels;
 use threshold::{Audit, Auditor, Dynamic, Error, Feedback, Miss, Policy, Shape};
 
 #[derive(Clone, Copy, Debug)]
@@ -156,7 +157,9 @@ fn run(
 }
 
 fn build(neurons: usize, (target, gain, start): (f64, f64, f64)) -> Result<Dynamic, Error> {
-    Dynamic::new(Shape::new(2, neurons)?, Miss::new(target)?).with_gain(gain)?.with_start(&[0.5, start])
+    Dynamic::new(Kernels::from_env()?, Shape::new(2, neurons)?, Miss::new(target)?)
+        .with_gain(gain)?
+        .with_start(&[0.5, start])
 }
 
 proptest! {
@@ -337,7 +340,7 @@ fn a_selection_that_failed_waits_for_no_feedback() {
 
 #[test]
 fn settings_out_of_range_are_refused() {
-    let policy = || Dynamic::new(Shape::new(2, 3).unwrap(), Miss::new(0.1).unwrap());
+    let policy = || Dynamic::new(Kernels::best(), Shape::new(2, 3).unwrap(), Miss::new(0.1).unwrap());
     for gain in [0.0, -1.0, f64::NAN, f64::INFINITY] {
         assert!(policy().with_gain(gain).is_err(), "{gain}");
     }

@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used, reason = "a panic is how a test fails")]
 
 use proptest::prelude::*;
+use threshold::select::Kernels;
 use threshold::{
     Calibration, CalibrationBuilder, Density, Error, Feedback, Inputs, PerLayer, Policy, PolicySpec, Shape, TopK,
 };
@@ -28,7 +29,7 @@ fn calibration(shape: Shape) -> Calibration {
 
 fn every_policy(shape: Shape) -> Vec<Box<dyn Policy>> {
     let calibration = calibration(shape);
-    let inputs = Inputs { model_threshold: Some(0.0), calibration: Some(&calibration) };
+    let inputs = Inputs { model_threshold: Some(0.0), calibration: Some(&calibration), ..Inputs::default() };
     let build = |spec: &&str| spec.parse::<PolicySpec>().unwrap().build(shape, &inputs).unwrap();
     SPECS.iter().map(build).collect()
 }
@@ -56,7 +57,7 @@ proptest! {
     #[test]
     fn top_k_takes_k(scores in prop::collection::vec(-1.0f32..1.0, 1..300), density in 0.001f64..=1.0) {
         let shape = Shape::new(1, scores.len())?;
-        let mut policy = TopK::new(shape, Density::new(density)?);
+        let mut policy = TopK::new(Kernels::from_env()?, shape, Density::new(density)?);
         let mut active = Vec::new();
         policy.select(0, &scores, &mut active)?;
         let k = ((density * scores.len() as f64).round() as usize).max(1);
@@ -106,7 +107,7 @@ fn a_score_equal_to_the_threshold_is_active() {
     let mut fixed = "fixed:0.5".parse::<PolicySpec>().unwrap().build(shape, &Inputs::default()).unwrap();
     fixed.select(0, &[0.5, 0.499_999_97, f32::NEG_INFINITY], &mut active).unwrap();
     assert_eq!(active, [0]);
-    let mut per_layer = PerLayer::new(shape, vec![0.5]).unwrap();
+    let mut per_layer = PerLayer::new(Kernels::best(), shape, vec![0.5]).unwrap();
     per_layer.select(0, &[0.499_999_97, 0.5, f32::INFINITY], &mut active).unwrap();
     assert_eq!(active, [1, 2]);
 }
@@ -114,16 +115,16 @@ fn a_score_equal_to_the_threshold_is_active() {
 #[test]
 fn layers_have_their_own_thresholds() {
     let shape = Shape::new(2, 3).unwrap();
-    let mut policy = PerLayer::new(shape, vec![f32::NEG_INFINITY, 2.0]).unwrap();
+    let mut policy = PerLayer::new(Kernels::best(), shape, vec![f32::NEG_INFINITY, 2.0]).unwrap();
     let mut active = Vec::new();
     policy.select(0, &[1.0, 2.0, f32::NEG_INFINITY], &mut active).unwrap();
     assert_eq!(active, [0, 1, 2]);
     policy.select(1, &[1.0, 2.0, 3.0], &mut active).unwrap();
     assert_eq!(active, [1, 2]);
 
-    assert!(matches!(PerLayer::new(shape, vec![0.0]), Err(Error::WrongLength { .. })));
+    assert!(matches!(PerLayer::new(Kernels::best(), shape, vec![0.0]), Err(Error::WrongLength { .. })));
     for bad in [f32::NAN, f32::INFINITY] {
-        assert!(matches!(PerLayer::new(shape, vec![0.0, bad]), Err(Error::OutOfRange { .. })));
+        assert!(matches!(PerLayer::new(Kernels::best(), shape, vec![0.0, bad]), Err(Error::OutOfRange { .. })));
     }
 }
 
