@@ -236,7 +236,7 @@ fn statistics_say_what_was_computed_and_missed() {
     for (density, _, _) in statistics("per-layer:density=0.30") {
         assert!((0.2..0.4).contains(&density), "{density}");
     }
-    for (density, _, miss) in statistics("dynamic:miss=0.10") {
+    for (density, _, miss) in statistics("dynamic:miss=0.10,level=rank") {
         // The bound of `threshold::dynamic`: (1 + gain · 0.9) / (gain · tokens), gain 1/4.
         assert!((miss - 0.1).abs() <= 1.225 / 50.0 + 1e-9, "{miss}");
         assert!(density < 0.75, "{density}");

@@ -10,8 +10,8 @@ use std::time::Duration;
 
 use criterion::{BenchmarkId, Criterion, Throughput};
 use threshold::{
-    Audit, Auditor, Calibration, CalibrationBuilder, Density, Error, Feedback, Inputs, Isa, Knobs, Policy, PolicySpec,
-    QuantileTable, ScoreStream, Shape, Threshold,
+    Allocation, Audit, Auditor, Calibration, CalibrationBuilder, Density, Error, Feedback, Inputs, Isa, Knobs, Policy,
+    PolicySpec, QuantileTable, ScoreStream, Shape, Threshold,
 };
 
 /// Intermediate size of Llama-2-70B.
@@ -102,7 +102,7 @@ fn specs(table: &QuantileTable, calibration: &Calibration) -> Result<Vec<PolicyS
     Ok(vec![
         PolicySpec::Dense,
         PolicySpec::Fixed(Some(Threshold::new(global)?)),
-        PolicySpec::PerLayer(density),
+        PolicySpec::PerLayer(density, Allocation::Even),
         PolicySpec::TopK(density),
         "dynamic:miss=0.02".parse()?,
         format!("dynamic:miss={miss:.2}").parse()?,

@@ -175,7 +175,7 @@ impl Calibration {
             return self.layer(layer).map(|_| f32::NEG_INFINITY);
         }
         let buckets = &self.layer(layer)?.buckets;
-        let total: f64 = buckets.iter().map(|bucket| bucket.weight).sum();
+        let total = self.layer(layer)?.weight();
         let mut wanted = density.get() * total;
         for bucket in buckets.iter().rev() {
             if wanted <= bucket.weight {
@@ -238,7 +238,7 @@ impl Calibration {
         if total == 0.0 {
             return None;
         }
-        let weight: f64 = layer.buckets.iter().map(|bucket| bucket.weight).sum();
+        let weight = layer.weight();
         let mut skipped = 0.0;
         let mut allowed = miss.get() * total;
         for bucket in &layer.buckets {
@@ -252,6 +252,53 @@ impl Calibration {
         Some((skipped / weight).clamp(0.0, 1.0))
     }
 
+    /// The densities of mean `density` that miss the least on the sample, by [greedy](crate::Allocation::Greedy) steps
+    /// of 1/512 of a layer. A layer keeps one step at least.
+    ///
+    /// # Errors
+    /// [`Error::NoMasses`]; [`Error::EmptyCalibration`].
+    pub fn greedy_densities(&self, density: Density) -> Result<Vec<Density>, Error> {
+        const STEPS: usize = 512;
+        let layers = self.layers();
+        let costs: Vec<Vec<f64>> = (0..layers).map(|layer| self.step_costs(layer, STEPS)).collect::<Result<_, _>>()?;
+        let mut skipped = vec![0; layers];
+        let total = ((1.0 - density.get()) * (layers * STEPS) as f64).round() as usize;
+        for _ in 0..total.min(layers * (STEPS - 1)) {
+            let cost = |layer: &usize| costs[*layer].get(skipped[*layer]).copied().unwrap_or(f64::INFINITY);
+            let cheapest = (0..layers).min_by(|a, b| cost(a).total_cmp(&cost(b)));
+            skipped[cheapest.unwrap_or_default()] += 1;
+        }
+        skipped.into_iter().map(|skipped| Density::new(1.0 - skipped as f64 / STEPS as f64)).collect()
+    }
+
+    /// The share of mass that each of `steps` equal steps of skipping costs `layer`, lowest scores first; without the
+    /// last step, after which nothing would be left.
+    fn step_costs(&self, layer: usize, steps: usize) -> Result<Vec<f64>, Error> {
+        let index = layer;
+        let layer = self.layer(index)?;
+        let mass = layer.mass();
+        if !layer.masses_known || mass == 0.0 {
+            return Err(Error::NoMasses { layer: index });
+        }
+        let step = layer.weight() / steps as f64;
+        let mut costs = vec![0.0; steps];
+        let mut before = 0.0;
+        for bucket in &layer.buckets {
+            // The bucket's mass goes to the steps that it lies in, by its share in each.
+            let mut left = bucket.weight;
+            while left > 0.0 {
+                let at = ((before / step) as usize).min(steps - 1);
+                let room = if at == steps - 1 { left } else { ((at + 1) as f64 * step - before).max(step * 1e-9) };
+                let part = left.min(room);
+                costs[at] += bucket.mass / mass * part / bucket.weight;
+                before += part;
+                left -= part;
+            }
+        }
+        costs.pop();
+        Ok(costs)
+    }
+
     fn layer(&self, layer: usize) -> Result<&Layer, Error> {
         let layers = self.layers.len();
         let found = self.layers.get(layer).ok_or(Error::LayerOutOfRange { layer, layers })?;
@@ -263,6 +310,10 @@ impl Calibration {
 }
 
 impl Layer {
+    fn weight(&self) -> f64 {
+        self.buckets.iter().map(|bucket| bucket.weight).sum()
+    }
+
     fn mass(&self) -> f64 {
         self.buckets.iter().map(|bucket| bucket.mass).sum()
     }

@@ -51,8 +51,18 @@
 //! tokens.
 
 use crate::policy::{check_length, in_layer};
-use crate::select::{Kernels, Ranking};
+use crate::select::{Fault, Kernels, Ranking};
 use crate::{Calibration, Error, Feedback, Miss, Policy, Shape};
+
+/// What u is a share of.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Level {
+    /// Of the score mass, where a score is positive; of the rows, where none is.
+    #[default]
+    Mass,
+    /// Of the rows.
+    Rank,
+}
 
 /// Holds the audited miss of every layer at a target. See the [module](self) for the loop and its guarantee.
 #[derive(Clone, Debug)]
@@ -60,6 +70,7 @@ pub struct Dynamic {
     shape: Shape,
     target: f64,
     gain: f64,
+    level: Level,
     layers: Vec<Loop>,
     ranking: Ranking,
 }
@@ -91,11 +102,12 @@ impl Dynamic {
 
     /// Starts every layer dense.
     #[must_use]
-    pub fn new(kernels: &'static Kernels, shape: Shape, target: Miss) -> Self {
+    pub fn new(kernels: &'static Kernels, shape: Shape, target: Miss, level: Level) -> Self {
         Self {
             shape,
             target: target.get(),
             gain: Self::GAIN,
+            level,
             layers: vec![Loop::starting_at(0.0); shape.layers()],
             ranking: Ranking::with_capacity(kernels, shape.neurons()),
         }
@@ -110,12 +122,16 @@ impl Dynamic {
         kernels: &'static Kernels,
         shape: Shape,
         target: Miss,
+        level: Level,
         calibration: &Calibration,
     ) -> Result<Self, Error> {
         check_length("calibrated layers", calibration.layers(), shape.layers())?;
-        let skip: Vec<f64> =
-            (0..shape.layers()).map(|layer| calibration.skip_at_miss(layer, target).unwrap_or(0.0)).collect();
-        Self::new(kernels, shape, target).with_start(&skip)
+        let skip = |layer| {
+            let rows = calibration.skip_at_miss(layer, target);
+            rows.map_or(0.0, |rows| if level == Level::Rank { rows } else { target.get() })
+        };
+        let skip: Vec<f64> = (0..shape.layers()).map(skip).collect();
+        Self::new(kernels, shape, target, level).with_start(&skip)
     }
 
     /// Starts each layer from the share of neurons to skip, in [0, 1], forgetting what was learnt.
@@ -172,11 +188,26 @@ impl Dynamic {
         Some((way + step) / (self.gain * layer.audits as f64))
     }
 
-    /// Neurons that `layer` computes next.
-    fn rows(&self, layer: usize) -> usize {
-        let neurons = self.shape.neurons();
-        let share = (1.0 - self.layers[layer].skip).clamp(0.0, 1.0);
-        ((share * neurons as f64).ceil() as usize).min(neurons)
+    /// Selects for `layer`; the lowest score taken.
+    fn take(&mut self, layer: usize, scores: &[f32], active: &mut Vec<u32>) -> Result<f32, Fault> {
+        let skip = self.layers[layer].skip;
+        if skip <= 0.0 {
+            return self.ranking.kernels().all(scores, active).map(|()| f32::NEG_INFINITY);
+        }
+        if skip >= 1.0 {
+            return self.ranking.top_k(scores, 0, active).map(|_| f32::INFINITY);
+        }
+        if self.level == Level::Mass {
+            let lowest = self.ranking.top_p(scores, 1.0 - skip, active)?.unwrap_or(f32::INFINITY);
+            if lowest > f32::NEG_INFINITY {
+                return Ok(lowest);
+            }
+        }
+        let rows = ((1.0 - skip) * scores.len() as f64).ceil() as usize;
+        if rows >= scores.len() {
+            return self.ranking.kernels().all(scores, active).map(|()| f32::NEG_INFINITY);
+        }
+        self.ranking.top_k(scores, rows, active).map(|lowest| lowest.unwrap_or(f32::INFINITY))
     }
 }
 
@@ -188,17 +219,11 @@ impl Policy for Dynamic {
     fn select(&mut self, layer: usize, scores: &[f32], active: &mut Vec<u32>) -> Result<(), Error> {
         active.clear();
         self.shape.check_scores(layer, scores)?;
-        let rows = self.rows(layer);
-        let lowest = if rows == scores.len() {
-            self.ranking.kernels().all(scores, active).map(|()| f32::NEG_INFINITY)
-        } else {
-            let lowest = self.ranking.top_k(scores, rows, active);
-            lowest.map(|lowest| lowest.unwrap_or(f32::INFINITY))
-        };
+        self.layers[layer].pending = None;
+        let lowest = self.take(layer, scores, active).map_err(in_layer(layer))?;
         let state = &mut self.layers[layer];
-        state.pending = None;
-        state.lowest = Some(lowest.map_err(in_layer(layer))?);
-        state.pending = Some(rows);
+        state.lowest = Some(lowest);
+        state.pending = Some(active.len());
         Ok(())
     }
 

@@ -47,6 +47,13 @@ pub enum Error {
         layer: usize,
     },
 
+    /// The policy shares out rows by output mass, which a layer of the calibration does not tell.
+    #[error("calibration of layer {layer} knows no output masses: add them beside the scores")]
+    NoMasses {
+        /// The layer.
+        layer: usize,
+    },
+
     /// A slice does not have the length that the shape asks for.
     #[error("{what}: length {given}, wanted {wanted}")]
     WrongLength {

@@ -71,6 +71,7 @@
 #![deny(unsafe_code)]
 
 mod audit;
+pub mod budget;
 mod calibration;
 mod dense;
 pub mod dynamic;
@@ -79,17 +80,22 @@ mod feedback;
 mod fixed;
 mod isa;
 mod normal;
+mod oracle;
 mod per_layer;
 mod policy;
 mod prng;
 mod quantiles;
 mod quantity;
+mod relative;
 pub mod select;
 mod spec;
+mod statistical_top_k;
 pub mod stream;
 mod top_k;
+mod top_p;
 
 pub use audit::{Audit, Auditor};
+pub use budget::Budget;
 pub use calibration::{Calibration, CalibrationBuilder};
 pub use dense::Dense;
 pub use dynamic::Dynamic;
@@ -97,10 +103,14 @@ pub use error::Error;
 pub use feedback::Feedback;
 pub use fixed::Fixed;
 pub use isa::Isa;
-pub use per_layer::PerLayer;
+pub use oracle::Oracle;
+pub use per_layer::{Allocation, PerLayer};
 pub use policy::{Policy, Shape};
 pub use quantiles::QuantileTable;
-pub use quantity::{Density, Miss, Threshold};
+pub use quantity::{Density, Fraction, Mass, Miss, Threshold};
+pub use relative::Relative;
 pub use spec::{FORMS, Inputs, PolicySpec};
+pub use statistical_top_k::StatisticalTopK;
 pub use stream::{Knobs, ScoreStream};
 pub use top_k::TopK;
+pub use top_p::TopP;

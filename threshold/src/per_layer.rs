@@ -3,8 +3,20 @@
 use crate::policy::{check_length, in_layer};
 use crate::{Calibration, Density, Error, Feedback, Policy, Shape, select::Kernels};
 
-/// One threshold per layer, so that every layer has the wanted density on a calibration text; as TEAL
-/// (Liu et al., arXiv 2408.14690) and CATS (Lee et al., arXiv 2404.08763) set theirs.
+/// How a density is shared out to the layers.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Allocation {
+    /// The same in every layer, as CATS (Lee et al., arXiv 2404.08763) has it.
+    #[default]
+    Even,
+    /// Step by step, each time where one more step skipped costs the least of its layer's output mass: the greedy
+    /// allocation of TEAL (Liu et al., arXiv 2408.14690, algorithm 1), with layers for its matrices of a block and missed
+    /// mass for its error. Misses that grow ever faster, as they do where scores are masses, make greedy optimal:
+    /// no other thresholds of this density have a lower mean miss on the calibration text.
+    Greedy,
+}
+
+/// One threshold per layer, so that layers have the wanted density, each or on average, on a calibration text.
 ///
 /// The density holds for as long as the scores stay distributed as they were on that text.
 #[derive(Clone, Debug)]
@@ -32,17 +44,23 @@ impl PerLayer {
     ///
     /// # Errors
     /// [`Error::WrongLength`] unless the calibration has the layers of `shape`;
-    /// [`Error::EmptyCalibration`] for a layer that saw no score; [`Error::OutOfRange`] where most of the
+    /// [`Error::EmptyCalibration`] for a layer that saw no score; [`Error::NoMasses`] where a greedy allocation
+    /// needs masses and a layer has none; [`Error::OutOfRange`] where most of the
     /// sample is +∞.
     pub fn calibrated(
         kernels: &'static Kernels,
         shape: Shape,
         density: Density,
+        allocation: Allocation,
         calibration: &Calibration,
     ) -> Result<Self, Error> {
         check_length("calibrated layers", calibration.layers(), shape.layers())?;
-        let thresholds: Result<_, _> = (0..shape.layers()).map(|layer| calibration.threshold(layer, density)).collect();
-        Self::new(kernels, shape, thresholds?)
+        let densities = match allocation {
+            Allocation::Even => vec![density; shape.layers()],
+            Allocation::Greedy => calibration.greedy_densities(density)?,
+        };
+        let thresholds = (0..).zip(densities).map(|(layer, density)| calibration.threshold(layer, density));
+        Self::new(kernels, shape, thresholds.collect::<Result<_, _>>()?)
     }
 }
 

@@ -39,6 +39,11 @@ pub trait Policy: fmt::Debug + Send {
     fn needs_audit(&self) -> bool {
         false
     }
+
+    /// Whether [`select`](Self::select) wants true output masses in place of scores, which only a simulation has.
+    fn needs_truth(&self) -> bool {
+        false
+    }
 }
 
 /// Layers and neurons per layer (the intermediate size) of a model.

@@ -50,6 +50,52 @@ impl Miss {
     }
 }
 
+/// A share of score mass to hold, in (0, 1).
+#[derive(Clone, Copy, Debug, PartialEq, PartialOrd)]
+pub struct Mass(f64);
+
+impl Mass {
+    /// # Errors
+    /// [`Error::OutOfRange`] outside (0, 1), NaN included.
+    pub fn new(value: f64) -> Result<Self, Error> {
+        if value > 0.0 && value < 1.0 { Ok(Self(value)) } else { Err(Error::out_of_range("mass", &value, "in (0, 1)")) }
+    }
+
+    /// What is held where `miss` is missed.
+    #[must_use]
+    pub fn without(miss: Miss) -> Self {
+        Self(1.0 - miss.get())
+    }
+
+    /// The share itself.
+    #[must_use]
+    pub fn get(self) -> f64 {
+        self.0
+    }
+}
+
+/// A fraction of the largest score, in (0, 1].
+#[derive(Clone, Copy, Debug, PartialEq, PartialOrd)]
+pub struct Fraction(f64);
+
+impl Fraction {
+    /// # Errors
+    /// [`Error::OutOfRange`] outside (0, 1], NaN included.
+    pub fn new(value: f64) -> Result<Self, Error> {
+        if value > 0.0 && value <= 1.0 {
+            Ok(Self(value))
+        } else {
+            Err(Error::out_of_range("fraction", &value, "in (0, 1]"))
+        }
+    }
+
+    /// The fraction itself.
+    #[must_use]
+    pub fn get(self) -> f64 {
+        self.0
+    }
+}
+
 /// A finite score to compare with; negative zero becomes zero, so that equal thresholds are spelt alike.
 #[derive(Clone, Copy, Debug, PartialEq, PartialOrd)]
 pub struct Threshold(f32);
@@ -84,6 +130,18 @@ impl fmt::Display for Miss {
     }
 }
 
+impl fmt::Display for Mass {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write_share(self.0, out)
+    }
+}
+
+impl fmt::Display for Fraction {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write_share(self.0, out)
+    }
+}
+
 impl fmt::Display for Threshold {
     /// The shortest digits that read back as the same number, with at least one decimal.
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -106,9 +164,11 @@ mod tests {
     fn ranges_hold_at_their_ends() {
         for bad in [0.0, -0.0, -0.1, 1.000_000_1, f64::NAN, f64::INFINITY] {
             assert!(Density::new(bad).is_err(), "density {bad}");
+            assert!(Fraction::new(bad).is_err(), "fraction {bad}");
         }
         for bad in [0.0, 1.0, -0.1, f64::NAN, f64::INFINITY] {
             assert!(Miss::new(bad).is_err(), "miss {bad}");
+            assert!(Mass::new(bad).is_err(), "mass {bad}");
         }
         for bad in [f32::NAN, f32::INFINITY, f32::NEG_INFINITY] {
             assert!(Threshold::new(bad).is_err(), "threshold {bad}");

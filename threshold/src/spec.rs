@@ -3,12 +3,29 @@
 use std::fmt;
 use std::str::FromStr;
 
+use crate::dynamic::Level;
 use crate::select::Kernels;
-use crate::{Calibration, Dense, Density, Dynamic, Error, Fixed, Isa, Miss, PerLayer, Policy, Shape, Threshold, TopK};
+use crate::{
+    Allocation, Budget, Calibration, Dense, Density, Dynamic, Error, Fixed, Fraction, Isa, Mass, Miss, Oracle,
+    PerLayer, Policy, Relative, Shape, StatisticalTopK, Threshold, TopK, TopP,
+};
 
 /// One example of every form that [`PolicySpec`] reads.
-pub const FORMS: [&str; 6] =
-    ["dense", "fixed", "fixed:0.0", "per-layer:density=0.10", "top-k:density=0.10", "dynamic:miss=0.02"];
+pub const FORMS: [&str; 13] = [
+    "dense",
+    "fixed",
+    "fixed:0.0",
+    "per-layer:density=0.10",
+    "per-layer:density=0.10,allocation=greedy",
+    "top-k:density=0.10",
+    "statistical-top-k:density=0.10",
+    "top-p:mass=0.95",
+    "relative:fraction=0.10",
+    "budget:density=0.10",
+    "dynamic:miss=0.02",
+    "dynamic:miss=0.02,level=rank",
+    "oracle:miss=0.02",
+];
 
 /// A policy by name and parameter, as on a command line, in a record or in a report.
 ///
@@ -30,12 +47,23 @@ pub enum PolicySpec {
     Dense,
     /// `fixed`, `fixed:0.0`: one global threshold, by default the one that the model file gives.
     Fixed(Option<Threshold>),
-    /// `per-layer:density=0.10`: a threshold per layer, calibrated to this density.
-    PerLayer(Density),
+    /// `per-layer:density=0.10`, `per-layer:density=0.10,allocation=greedy`: a threshold per layer, calibrated to
+    /// this density in each or on average.
+    PerLayer(Density, Allocation),
     /// `top-k:density=0.10`: exactly this share of the neurons, token by token.
     TopK(Density),
-    /// `dynamic:miss=0.02`: closed loop on the audited miss.
-    Dynamic(Miss),
+    /// `statistical-top-k:density=0.10`: this share of Gaussian scores.
+    StatisticalTopK(Density),
+    /// `top-p:mass=0.95`: this share of the score mass.
+    TopP(Mass),
+    /// `relative:fraction=0.10`: at least this fraction of the largest score.
+    Relative(Fraction),
+    /// `budget:density=0.10`: closed loop on density.
+    Budget(Density),
+    /// `dynamic:miss=0.02`, `dynamic:miss=0.02,level=rank`: closed loop on the audited miss.
+    Dynamic(Miss, Level),
+    /// `oracle:miss=0.02`: the least that could be computed.
+    Oracle(Miss),
 }
 
 /// What a policy may need besides its own parameter.
@@ -66,16 +94,21 @@ impl PolicySpec {
                 let given = inputs.model_threshold.ok_or(Error::NoModelThreshold)?;
                 Box::new(Fixed::new(kernels, shape, Threshold::new(given)?))
             }
-            Self::PerLayer(density) => {
+            Self::PerLayer(density, allocation) => {
                 let calibration =
                     inputs.calibration.ok_or_else(|| Error::NoCalibration { policy: self.to_string() })?;
-                Box::new(PerLayer::calibrated(kernels, shape, density, calibration)?)
+                Box::new(PerLayer::calibrated(kernels, shape, density, allocation, calibration)?)
             }
             Self::TopK(density) => Box::new(TopK::new(kernels, shape, density)),
-            Self::Dynamic(miss) => Box::new(match inputs.calibration {
-                Some(calibration) => Dynamic::calibrated(kernels, shape, miss, calibration)?,
-                None => Dynamic::new(kernels, shape, miss),
+            Self::StatisticalTopK(density) => Box::new(StatisticalTopK::new(kernels, shape, density)),
+            Self::TopP(mass) => Box::new(TopP::new(kernels, shape, mass)),
+            Self::Relative(fraction) => Box::new(Relative::new(kernels, shape, fraction)),
+            Self::Budget(density) => Box::new(Budget::new(kernels, shape, density)),
+            Self::Dynamic(miss, level) => Box::new(match inputs.calibration {
+                Some(calibration) => Dynamic::calibrated(kernels, shape, miss, level, calibration)?,
+                None => Dynamic::new(kernels, shape, miss, level),
             }),
+            Self::Oracle(miss) => Box::new(Oracle::new(kernels, shape, miss)),
         })
     }
 }
@@ -86,9 +119,16 @@ impl fmt::Display for PolicySpec {
             Self::Dense => out.write_str("dense"),
             Self::Fixed(None) => out.write_str("fixed"),
             Self::Fixed(Some(threshold)) => write!(out, "fixed:{threshold}"),
-            Self::PerLayer(density) => write!(out, "per-layer:density={density}"),
+            Self::PerLayer(density, Allocation::Even) => write!(out, "per-layer:density={density}"),
+            Self::PerLayer(density, Allocation::Greedy) => write!(out, "per-layer:density={density},allocation=greedy"),
             Self::TopK(density) => write!(out, "top-k:density={density}"),
-            Self::Dynamic(miss) => write!(out, "dynamic:miss={miss}"),
+            Self::StatisticalTopK(density) => write!(out, "statistical-top-k:density={density}"),
+            Self::TopP(mass) => write!(out, "top-p:mass={mass}"),
+            Self::Relative(fraction) => write!(out, "relative:fraction={fraction}"),
+            Self::Budget(density) => write!(out, "budget:density={density}"),
+            Self::Dynamic(miss, Level::Mass) => write!(out, "dynamic:miss={miss}"),
+            Self::Dynamic(miss, Level::Rank) => write!(out, "dynamic:miss={miss},level=rank"),
+            Self::Oracle(miss) => write!(out, "oracle:miss={miss}"),
         }
     }
 }
@@ -105,24 +145,40 @@ impl FromStr for PolicySpec {
                 _ => Err(unknown()),
             };
         };
-        let named = |key: &str| {
-            let (found, value) = parameter.split_once('=')?;
-            (found == key).then_some(value)
+        if name == "fixed" {
+            let threshold = number(parameter, "threshold", "a finite number")?;
+            return Ok(Self::Fixed(Some(Threshold::new(threshold)?)));
+        }
+        // `key=value`, and after a comma what may be left out.
+        let (first, option) = match parameter.split_once(',') {
+            Some((first, option)) => (first, Some(option)),
+            None => (parameter, None),
         };
-        match name {
-            "fixed" => {
-                let threshold = number(parameter, "threshold", "a finite number")?;
-                Ok(Self::Fixed(Some(Threshold::new(threshold)?)))
+        let (key, value) = first.split_once('=').ok_or_else(unknown)?;
+        match (name, key, option) {
+            ("per-layer", "density", None | Some("allocation=even")) => {
+                Ok(Self::PerLayer(density(value)?, Allocation::Even))
             }
-            "per-layer" => Ok(Self::PerLayer(density(named("density").ok_or_else(unknown)?)?)),
-            "top-k" => Ok(Self::TopK(density(named("density").ok_or_else(unknown)?)?)),
-            "dynamic" => {
-                let miss = named("miss").ok_or_else(unknown)?;
-                Ok(Self::Dynamic(Miss::new(number(miss, "miss", "in (0, 1)")?)?))
+            ("per-layer", "density", Some("allocation=greedy")) => {
+                Ok(Self::PerLayer(density(value)?, Allocation::Greedy))
             }
+            ("top-k", "density", None) => Ok(Self::TopK(density(value)?)),
+            ("statistical-top-k", "density", None) => Ok(Self::StatisticalTopK(density(value)?)),
+            ("top-p", "mass", None) => Ok(Self::TopP(Mass::new(number(value, "mass", "in (0, 1)")?)?)),
+            ("relative", "fraction", None) => {
+                Ok(Self::Relative(Fraction::new(number(value, "fraction", "in (0, 1]")?)?))
+            }
+            ("budget", "density", None) => Ok(Self::Budget(density(value)?)),
+            ("dynamic", "miss", None | Some("level=mass")) => Ok(Self::Dynamic(miss(value)?, Level::Mass)),
+            ("dynamic", "miss", Some("level=rank")) => Ok(Self::Dynamic(miss(value)?, Level::Rank)),
+            ("oracle", "miss", None) => Ok(Self::Oracle(miss(value)?)),
             _ => Err(unknown()),
         }
     }
+}
+
+fn miss(text: &str) -> Result<Miss, Error> {
+    Miss::new(number(text, "miss", "in (0, 1)")?)
 }
 
 fn density(text: &str) -> Result<Density, Error> {
@@ -148,9 +204,22 @@ mod tests {
             Just(PolicySpec::Dense),
             Just(PolicySpec::Fixed(None)),
             threshold.prop_map(|t| PolicySpec::Fixed(Some(t))),
-            share.clone().prop_map(|d| PolicySpec::PerLayer(Density::new(d).unwrap())),
-            share.clone().prop_map(|d| PolicySpec::TopK(Density::new(d).unwrap())),
-            share.prop_map(|m| PolicySpec::Dynamic(Miss::new(m).unwrap())),
+            (share, 0..11).prop_map(|(share, kind)| {
+                let density = Density::new(share).unwrap();
+                let miss = Miss::new(share).unwrap();
+                match kind {
+                    0 => PolicySpec::PerLayer(density, Allocation::Even),
+                    1 => PolicySpec::PerLayer(density, Allocation::Greedy),
+                    2 => PolicySpec::TopK(density),
+                    3 => PolicySpec::StatisticalTopK(density),
+                    4 => PolicySpec::TopP(Mass::new(share).unwrap()),
+                    5 => PolicySpec::Relative(Fraction::new(share).unwrap()),
+                    6 => PolicySpec::Budget(density),
+                    7 => PolicySpec::Dynamic(miss, Level::Mass),
+                    8 => PolicySpec::Dynamic(miss, Level::Rank),
+                    _ => PolicySpec::Oracle(miss),
+                }
+            }),
         ]
     }
 
@@ -162,10 +231,12 @@ mod tests {
 
         #[test]
         fn what_is_read_has_one_canonical_spelling(
-            name in "dense|fixed|fixed:|per-layer:density=|top-k:density=|dynamic:miss=",
+            name in "dense|fixed|fixed:|(per-layer|(statistical-)?top-k|budget):density=|top-p:mass=|relative:fraction=\
+            |(dynamic|oracle):miss=",
             number in "|[+-]?[0-9]{0,3}(\\.[0-9]{0,4})?(e-?[0-9])?",
+            option in "|,allocation=(even|greedy)|,level=(mass|rank)",
         ) {
-            if let Ok(spec) = format!("{name}{number}").parse::<PolicySpec>() {
+            if let Ok(spec) = format!("{name}{number}{option}").parse::<PolicySpec>() {
                 let written = spec.to_string();
                 prop_assert_eq!(written.parse::<PolicySpec>()?.to_string(), written);
             }
@@ -191,8 +262,13 @@ mod tests {
             "Dense",
             "dense ",
             "dense:1",
-            "top-p:mass=0.95",
-            "budget:density=0.10",
+            "top-p:density=0.95",
+            "budget:miss=0.10",
+            "top-k:density=0.10,allocation=greedy",
+            "per-layer:density=0.10,allocation=best",
+            "per-layer:allocation=greedy",
+            "dynamic:miss=0.02,level=rank,level=rank",
+            "dynamic:miss=0.02,",
             "top-k",
             "top-k:",
             "top-k:0.1",
@@ -227,6 +303,13 @@ mod tests {
             "top-k:density=0.1=0.1",
             "top-k:density= 0.1",
             "dynamic:miss=two",
+            "oracle:miss=1",
+            "top-p:mass=1",
+            "top-p:mass=0",
+            "relative:fraction=0",
+            "relative:fraction=1.1",
+            "budget:density=0",
+            "statistical-top-k:density=inf",
         ] {
             let error = given.parse::<PolicySpec>().unwrap_err();
             assert!(matches!(error, Error::OutOfRange { .. }), "{given:?}: {error}");

@@ -3,9 +3,10 @@
 #![allow(clippy::unwrap_used, reason = "a panic is how a test fails")]
 
 use proptest::prelude::*;
+use threshold::dynamic::Level;
 use threshold::select::Kernels;
 use threshold::{
-    Calibration, CalibrationBuilder, Density, Dynamic, Error, Miss, PerLayer, Policy, QuantileTable, Shape,
+    Allocation, Calibration, CalibrationBuilder, Density, Dynamic, Error, Miss, PerLayer, Policy, QuantileTable, Shape,
 };
 
 fn calibrate(scores: &[f32]) -> Calibration {
@@ -100,10 +101,13 @@ fn dynamic_starts_dense_where_masses_are_unknown() {
         builder.add(0, &scores, &scores).unwrap();
         builder.finish()
     };
-    Dynamic::calibrated(Kernels::best(), shape, miss, &known).unwrap().select(0, &scores, &mut active).unwrap();
+    Dynamic::calibrated(Kernels::best(), shape, miss, Level::Rank, &known)
+        .unwrap()
+        .select(0, &scores, &mut active)
+        .unwrap();
     // 0 … 70 sum to half of 0 … 99.
     assert!((28..=31).contains(&active.len()), "{}", active.len());
-    Dynamic::calibrated(Kernels::best(), shape, miss, &calibrate(&scores))
+    Dynamic::calibrated(Kernels::best(), shape, miss, Level::Rank, &calibrate(&scores))
         .unwrap()
         .select(0, &scores, &mut active)
         .unwrap();
@@ -180,11 +184,11 @@ fn what_a_calibration_lacks_is_named() {
     builder.add_scores(0, &[1.0, 2.0]).unwrap();
     let calibration = builder.finish();
     let density = Density::new(0.5).unwrap();
-    let error = PerLayer::calibrated(Kernels::best(), shape, density, &calibration).unwrap_err();
+    let error = PerLayer::calibrated(Kernels::best(), shape, density, Allocation::Even, &calibration).unwrap_err();
     assert_eq!(error, Error::EmptyCalibration { layer: 1 });
     let other = Shape::new(3, 3).unwrap();
     assert!(matches!(
-        PerLayer::calibrated(Kernels::best(), other, density, &calibration),
+        PerLayer::calibrated(Kernels::best(), other, density, Allocation::Even, &calibration),
         Err(Error::WrongLength { .. })
     ));
     assert!(calibration.global_threshold(density).is_err());
@@ -193,8 +197,14 @@ fn what_a_calibration_lacks_is_named() {
 #[test]
 fn a_density_of_one_leaves_nothing_out() {
     let shape = Shape::new(1, 2).unwrap();
-    let policy =
-        PerLayer::calibrated(Kernels::best(), shape, Density::new(1.0).unwrap(), &calibrate(&[1.0, 2.0])).unwrap();
+    let policy = PerLayer::calibrated(
+        Kernels::best(),
+        shape,
+        Density::new(1.0).unwrap(),
+        Allocation::Even,
+        &calibrate(&[1.0, 2.0]),
+    )
+    .unwrap();
     assert_eq!(policy.threshold(0), Some(f32::NEG_INFINITY));
 }
 

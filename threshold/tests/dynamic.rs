@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used, reason = "a panic is how a test fails")]
 
 use proptest::prelude::*;
+use threshold::dynamic::Level;
 use threshold::select::Kernels;
 use threshold::{Audit, Auditor, Dynamic, Error, Feedback, Miss, Policy, Shape};
 
@@ -156,8 +157,8 @@ fn run(
     Ok(used)
 }
 
-fn build(neurons: usize, (target, gain, start): (f64, f64, f64)) -> Result<Dynamic, Error> {
-    Dynamic::new(Kernels::from_env()?, Shape::new(2, neurons)?, Miss::new(target)?)
+fn build(neurons: usize, level: Level, (target, gain, start): (f64, f64, f64)) -> Result<Dynamic, Error> {
+    Dynamic::new(Kernels::from_env()?, Shape::new(2, neurons)?, Miss::new(target)?, level)
         .with_gain(gain)?
         .with_start(&[0.5, start])
 }
@@ -168,6 +169,7 @@ proptest! {
     #[test]
     fn the_bound_holds_on_any_stream(
         stream in prop::sample::select(STREAMS.as_slice()),
+        level in prop::sample::select(vec![Level::Mass, Level::Rank]),
         neurons in 1usize..130,
         target in prop_oneof![0.001f64..0.1, 0.1f64..0.999],
         gain in prop_oneof![0.01f64..0.5, 0.5f64..20.0],
@@ -178,19 +180,20 @@ proptest! {
     ) {
         let setting = (target, gain, start);
         let rows = audit_rows.map(|rows| rows.min(neurons));
-        run(build(neurons, setting)?, setting, stream, tokens, rows, seed)?;
+        run(build(neurons, level, setting)?, setting, stream, tokens, rows, seed)?;
     }
 
     /// No stream at all: any misses that the audits could report, in any order.
     #[test]
     fn the_bound_holds_for_any_sequence_of_misses(
         misses in prop::collection::vec(prop_oneof![Just(0.0), Just(1.0), 0.0f64..1.0], 1..500),
+        level in prop::sample::select(vec![Level::Mass, Level::Rank]),
         neurons in 1usize..50,
         target in 0.001f64..0.999,
         gain in 0.01f64..10.0,
         start in 0.0f64..=1.0,
     ) {
-        let mut policy = build(neurons, (target, gain, start))?;
+        let mut policy = build(neurons, level, (target, gain, start))?;
         let scores = vec![1.0; neurons];
         let mut active = Vec::new();
         let mut sum = 0.0;
@@ -213,9 +216,10 @@ proptest! {
 /// A bound that nothing comes near would show nothing.
 #[test]
 fn an_adversary_comes_within_a_tenth_of_the_bound() {
-    for (stream, start) in [(Stream::Lulling, 0.0), (Stream::Hostile, 1.0)] {
+    let cases = [(Stream::Lulling, 0.0), (Stream::Hostile, 1.0)];
+    for ((stream, start), level) in cases.into_iter().flat_map(|case| [(case, Level::Mass), (case, Level::Rank)]) {
         let setting = (0.1, 0.05, start);
-        let used = run(build(1000, setting).unwrap(), setting, stream, 2000, None, 5).unwrap();
+        let used = run(build(1000, level, setting).unwrap(), setting, stream, 2000, None, 5).unwrap();
         assert!(used > 0.9, "{stream:?} used {used} of the bound");
     }
 }
@@ -223,8 +227,8 @@ fn an_adversary_comes_within_a_tenth_of_the_bound() {
 #[test]
 fn the_bound_holds_over_long_streams() {
     let setting = (0.05, Dynamic::GAIN, 0.0);
-    for stream in STREAMS {
-        run(build(257, setting).unwrap(), setting, stream, 20_000, Some(16), 3).unwrap();
+    for (stream, level) in STREAMS.into_iter().flat_map(|stream| [(stream, Level::Mass), (stream, Level::Rank)]) {
+        run(build(257, level, setting).unwrap(), setting, stream, 20_000, Some(16), 3).unwrap();
     }
 }
 
@@ -237,7 +241,7 @@ fn too_much_missed_computes_more_and_too_little_computes_less() {
     let scores: Vec<f32> = (0..100u8).map(f32::from).collect();
     let mut active = Vec::new();
     let mut next = |miss: f64| {
-        let mut policy = build(100, (0.1, 0.2, 0.5)).unwrap();
+        let mut policy = build(100, Level::Rank, (0.1, 0.2, 0.5)).unwrap();
         policy.select(1, &scores, &mut active).unwrap();
         assert_eq!((active.len(), policy.threshold(1)), (50, Some(50.0)));
         policy.observe(1, &feedback(50, 1.0 - miss, miss)).unwrap();
@@ -255,7 +259,7 @@ fn too_much_missed_computes_more_and_too_little_computes_less() {
 fn rows_round_up() {
     let mut active = Vec::new();
     for (start, rows) in [(0.0, 10), (0.01, 10), (0.1, 9), (0.55, 5), (0.999, 1), (1.0, 0)] {
-        let mut policy = build(10, (0.1, 0.25, start)).unwrap();
+        let mut policy = build(10, Level::Rank, (0.1, 0.25, start)).unwrap();
         policy.select(1, &[1.0; 10], &mut active).unwrap();
         assert_eq!(active.len(), rows, "u = {start}");
         let threshold = [f32::NEG_INFINITY, 1.0, f32::INFINITY][usize::from(rows < 10) + usize::from(rows == 0)];
@@ -266,7 +270,7 @@ fn rows_round_up() {
 /// However long everything goes wrong, dense is as far as it gets, and a few dozen tokens lead out again.
 #[test]
 fn saturation_does_not_wind_up() {
-    let mut policy = build(100, (0.1, 0.25, 0.5)).unwrap();
+    let mut policy = build(100, Level::Rank, (0.1, 0.25, 0.5)).unwrap();
     let scores: Vec<f32> = (0..100u8).map(f32::from).collect();
     let mut active = Vec::new();
     let mut dense = 0;
@@ -290,7 +294,7 @@ fn saturation_does_not_wind_up() {
 
 #[test]
 fn a_token_without_mass_or_audit_moves_nothing() {
-    let mut policy = build(10, (0.1, 0.25, 0.5)).unwrap();
+    let mut policy = build(10, Level::Rank, (0.1, 0.25, 0.5)).unwrap();
     let mut active = Vec::new();
     for audit in [None, Some(Audit::new(0.0, 0.0).unwrap())] {
         policy.select(1, &[1.0; 10], &mut active).unwrap();
@@ -310,7 +314,7 @@ fn feedback_that_would_break_the_proof_is_refused() {
     };
     let mut active = Vec::new();
 
-    let mut policy = build(10, (0.1, 0.25, 0.5)).unwrap();
+    let mut policy = build(10, Level::Rank, (0.1, 0.25, 0.5)).unwrap();
     refused(&mut policy, &feedback(5, 1.0, 1.0), "no selection");
     policy.select(1, &[1.0; 10], &mut active).unwrap();
     refused(&mut policy, &feedback(4, 1.0, 1.0), "5 were selected");
@@ -318,11 +322,11 @@ fn feedback_that_would_break_the_proof_is_refused() {
     refused(&mut policy, &feedback(5, 1.0, 1.0), "no selection");
     assert_eq!(policy.audits(1), Some(1));
 
-    let mut policy = build(10, (0.1, 0.25, 0.0)).unwrap();
+    let mut policy = build(10, Level::Rank, (0.1, 0.25, 0.0)).unwrap();
     policy.select(1, &[1.0; 10], &mut active).unwrap();
     refused(&mut policy, &feedback(10, 1.0, 1e-9), "every row was computed");
 
-    let mut policy = build(10, (0.1, 0.25, 1.0)).unwrap();
+    let mut policy = build(10, Level::Rank, (0.1, 0.25, 1.0)).unwrap();
     policy.select(1, &[1.0; 10], &mut active).unwrap();
     assert!(active.is_empty());
     assert_eq!(policy.threshold(1), Some(f32::INFINITY));
@@ -331,7 +335,7 @@ fn feedback_that_would_break_the_proof_is_refused() {
 
 #[test]
 fn a_selection_that_failed_waits_for_no_feedback() {
-    let mut policy = build(3, (0.1, 0.25, 0.5)).unwrap();
+    let mut policy = build(3, Level::Rank, (0.1, 0.25, 0.5)).unwrap();
     let mut active = Vec::new();
     policy.select(1, &[1.0; 3], &mut active).unwrap();
     policy.select(1, &[1.0, f32::NAN, 1.0], &mut active).unwrap_err();
@@ -340,7 +344,7 @@ fn a_selection_that_failed_waits_for_no_feedback() {
 
 #[test]
 fn settings_out_of_range_are_refused() {
-    let policy = || Dynamic::new(Kernels::best(), Shape::new(2, 3).unwrap(), Miss::new(0.1).unwrap());
+    let policy = || Dynamic::new(Kernels::best(), Shape::new(2, 3).unwrap(), Miss::new(0.1).unwrap(), Level::Mass);
     for gain in [0.0, -1.0, f64::NAN, f64::INFINITY] {
         assert!(policy().with_gain(gain).is_err(), "{gain}");
     }

@@ -8,12 +8,19 @@ use threshold::{
     Calibration, CalibrationBuilder, Density, Error, Feedback, Inputs, PerLayer, Policy, PolicySpec, Shape, TopK,
 };
 
-const SPECS: [&str; 7] = [
+const SPECS: [&str; 14] = [
     "dense",
     "fixed",
     "fixed:0.5",
     "per-layer:density=0.30",
+    "per-layer:density=0.30,allocation=greedy",
     "top-k:density=0.30",
+    "statistical-top-k:density=0.30",
+    "top-p:mass=0.70",
+    "relative:fraction=0.50",
+    "budget:density=0.30",
+    "oracle:miss=0.30",
+    "dynamic:miss=0.10,level=rank",
     "dynamic:miss=0.10",
     "dynamic:miss=0.90",
 ];
@@ -130,8 +137,10 @@ fn layers_have_their_own_thresholds() {
 
 #[test]
 fn only_the_closed_loop_asks_for_audits() {
-    let asks: Vec<bool> = every_policy(Shape::new(1, 1).unwrap()).iter().map(|p| p.needs_audit()).collect();
-    assert_eq!(asks, [false, false, false, false, false, true, true]);
+    for (spec, policy) in SPECS.iter().zip(every_policy(Shape::new(1, 1).unwrap())) {
+        assert_eq!(policy.needs_audit(), spec.starts_with("dynamic"), "{spec}");
+        assert_eq!(policy.needs_truth(), spec.starts_with("oracle"), "{spec}");
+    }
 }
 
 #[test]

@@ -74,7 +74,7 @@ impl ModelArguments {
         }
         model.store_down_by_neuron(cpu)?;
         match self.policy {
-            PolicySpec::PerLayer(_) | PolicySpec::Dynamic(_) => Ok(Some(calibrate(model, cpu, tokens)?)),
+            PolicySpec::PerLayer(..) | PolicySpec::Dynamic(..) => Ok(Some(calibrate(model, cpu, tokens)?)),
             _ => Ok(None),
         }
     }

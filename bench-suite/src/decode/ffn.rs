@@ -223,8 +223,12 @@ impl<'m> Sparse<'m> {
     fn new(model: &'m Model<'m>, cpu: &Cpu, policy: &PolicySpec, inputs: &Inputs<'_>) -> Result<Self> {
         let neurons = model.config.intermediate;
         let room = || Vec::with_capacity(neurons);
+        let built = policy.build(Shape::new(model.config.layers, neurons)?, inputs)?;
+        if built.needs_truth() {
+            return Err(Failure::input(format!("{policy} selects by true masses, which only a simulation knows")));
+        }
         Ok(Self {
-            policy: policy.build(Shape::new(model.config.layers, neurons)?, inputs)?,
+            policy: built,
             predictors: predictors(model)?,
             down_norms: down_norms(model, cpu)?,
             auditor: Auditor::new(AUDIT_SEED, AUDITED_ROWS.min(neurons), neurons)?,
