@@ -5,7 +5,7 @@ use threshold::{Audit, Auditor, Feedback, Policy};
 use crate::Result;
 
 /// Skipped rows that are computed after all, per layer and token, so that a closed loop sees what it misses.
-const AUDITED_ROWS: usize = 64;
+const AUDITED_ROWS: usize = 16;
 const SEED: u64 = 13;
 
 /// Selects, and where the policy needs it audits and observes; the memory for that is kept from token to token.

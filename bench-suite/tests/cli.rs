@@ -109,7 +109,7 @@ fn scenarios_and_policies_that_are_not_understood_are_refused() {
         refused(&["compose", text(&record), "--scenario", text(&file), "--out", text(&out)], words);
         assert!(!out.exists());
     };
-    refuse("policies = [\"top-p:mass=0.95\"]", &["top-p:mass=0.95", "top-k:density=0.10"]);
+    refuse("policies = [\"top-q:mass=0.95\"]", &["top-q:mass=0.95", "top-k:density=0.10"]);
     refuse("policies = [\"top-k:density=1.5\"]", &["1.5"]);
     refuse("policies = [\"fixed\"]", &["fixed"]);
     refuse("policies = [\"top-k:density=0.1\", \"top-k:density=0.10\"]", &["twice"]);

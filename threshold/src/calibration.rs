@@ -233,23 +233,37 @@ impl Calibration {
     /// where masses are unknown or all 0, or there is no such layer.
     #[must_use]
     pub fn skip_at_miss(&self, layer: usize, miss: Miss) -> Option<f64> {
+        self.share_at_miss(layer, miss, |bucket| bucket.weight)
+    }
+
+    /// The share of score mass, the sum of positive scores, that those neurons had. `None` where no score was
+    /// positive, too.
+    #[must_use]
+    pub fn score_mass_at_miss(&self, layer: usize, miss: Miss) -> Option<f64> {
+        let score_mass =
+            |bucket: &Bucket| bucket.weight * f64::from(bucket.low.max(0.0)).midpoint(bucket.high.max(0.0).into());
+        self.share_at_miss(layer, miss, score_mass).filter(|share| share.is_finite())
+    }
+
+    /// The share of a quantity that the neurons of `layer` had which held `miss` of its mass, lowest scores first.
+    fn share_at_miss(&self, layer: usize, miss: Miss, quantity: impl Fn(&Bucket) -> f64) -> Option<f64> {
         let layer = self.layers.get(layer).filter(|layer| layer.masses_known)?;
-        let total = layer.mass();
-        if total == 0.0 {
+        let mass = layer.mass();
+        if mass == 0.0 {
             return None;
         }
-        let weight = layer.weight();
+        let total: f64 = layer.buckets.iter().map(&quantity).sum();
         let mut skipped = 0.0;
-        let mut allowed = miss.get() * total;
+        let mut allowed = miss.get() * mass;
         for bucket in &layer.buckets {
             if bucket.mass > allowed {
-                skipped += bucket.weight * allowed / bucket.mass;
+                skipped += quantity(bucket) * allowed / bucket.mass;
                 break;
             }
             allowed -= bucket.mass;
-            skipped += bucket.weight;
+            skipped += quantity(bucket);
         }
-        Some((skipped / weight).clamp(0.0, 1.0))
+        Some((skipped / total).clamp(0.0, 1.0))
     }
 
     /// The densities of mean `density` that miss the least on the sample, by [greedy](crate::Allocation::Greedy) steps

@@ -1,17 +1,21 @@
 //! `dynamic`: a closed loop that holds the missed output mass at a target.
 //!
 //! # The loop
-//! Each layer keeps one number u, the share of its neurons to skip. A token computes the
-//! k = ⌈(1 − u) · n⌉ neurons of the largest scores: all of them where u ≤ 0, none where u ≥ 1. An audit then
-//! tells the miss m ∈ [0, 1], the share of output mass that the skipped neurons would have given, and
+//! Each layer keeps one number u, what to skip of it. A token skips the neurons of the lowest scores: all but the fewest
+//! that hold 1 − u of the score mass ([`Level::Mass`]), or all but ⌈(1 − u) · n⌉ ([`Level::Rank`]); none where u ≤ 0,
+//! every one where u ≥ 1. An audit then tells the miss m ∈ [0, 1], the share of output mass that the skipped neurons
+//! would have given, and
 //!
 //! ```text
 //! u ← u + η · (α − m)          α target, η gain
 //! ```
 //!
-//! Too much missed lowers u, hence the threshold; too little raises it. u is a quantile level, so it means
-//! the same in every layer whatever the units of its scores, and the threshold follows each token's own
-//! scores.
+//! Too much missed lowers u, hence the threshold; too little raises it. u is a share, so it means the same in every
+//! layer whatever the units of its scores, and the threshold follows each token's own scores.
+//!
+//! Where scores predict output masses, m is u times what the predictor loses, whatever the shape of a token's masses:
+//! the loop only learns the predictor's errors, and is slow and steady at it. That is why [`Level::Mass`] is the default.
+//! Scores that only rank, as raw logits of a classifier do, have no mass worth the name: they want [`Level::Rank`].
 //!
 //! This is adaptive conformal inference (Gibbs and Candès 2021, arXiv 2106.00170, equation 2) on the level of
 //! an empirical quantile, with a loss in [0, 1] in place of a 0-or-1 error, as Feldman, Ringel, Bates and Romano
@@ -43,12 +47,13 @@
 //! one stated at [`Audit::miss`](crate::Audit::miss).
 //!
 //! # The gain
-//! The worst case shrinks with η; a large η makes density jitter. Near its working point the loop is
-//! u ← u + η(α − m(u)), stable where η · m′(u) < 2 and free of overshoot below 1; m′(u) is the mass of the
-//! neuron at the threshold over the mean mass. For |h2| of Llama-2-70B, m′ lies in 0.14–0.19 at 2 % missed,
-//! 0.80–0.95 at 20 % and 2.2–4.7 at 60 %, over layers (derived from TEAL's histograms, log-normal between
-//! their levels). So [`Dynamic::GAIN`], 0.25, is stable in all of them; at 2 % missed it forgets in about 20
-//! tokens.
+//! The worst case shrinks with η; a large η makes density jitter with the noise of audits. Near its working point the
+//! loop is u ← u + η(α − m(u)), stable where η · m′(u) < 2 and free of overshoot below 1.
+//!
+//! By rank, m′(u) is the mass of the neuron at the threshold over the mean mass. For |h2| of Llama-2-70B it lies in
+//! 0.14–0.19 at 2 % missed, 0.80–0.95 at 20 % and 2.2–4.7 at 60 %, over layers (derived from TEAL's histograms,
+//! log-normal between their levels). So a gain of 0.25 is stable in all of them; at 2 % missed it forgets in about 20
+//! tokens. By mass, m′(u) is near 1 everywhere, so 0.1 forgets in 10 tokens ([`Level::gain`]).
 
 use crate::policy::{check_length, in_layer};
 use crate::select::{Fault, Kernels, Ranking};
@@ -62,6 +67,17 @@ pub enum Level {
     Mass,
     /// Of the rows.
     Rank,
+}
+
+impl Level {
+    /// η where none is given: see [the gain](self#the-gain).
+    #[must_use]
+    pub fn gain(self) -> f64 {
+        match self {
+            Self::Mass => 0.1,
+            Self::Rank => 0.25,
+        }
+    }
 }
 
 /// Holds the audited miss of every layer at a target. See the [module](self) for the loop and its guarantee.
@@ -97,16 +113,13 @@ impl Loop {
 }
 
 impl Dynamic {
-    /// η where none is given: see [the gain](self#the-gain).
-    pub const GAIN: f64 = 0.25;
-
     /// Starts every layer dense.
     #[must_use]
     pub fn new(kernels: &'static Kernels, shape: Shape, target: Miss, level: Level) -> Self {
         Self {
             shape,
             target: target.get(),
-            gain: Self::GAIN,
+            gain: level.gain(),
             level,
             layers: vec![Loop::starting_at(0.0); shape.layers()],
             ranking: Ranking::with_capacity(kernels, shape.neurons()),
@@ -126,9 +139,9 @@ impl Dynamic {
         calibration: &Calibration,
     ) -> Result<Self, Error> {
         check_length("calibrated layers", calibration.layers(), shape.layers())?;
-        let skip = |layer| {
-            let rows = calibration.skip_at_miss(layer, target);
-            rows.map_or(0.0, |rows| if level == Level::Rank { rows } else { target.get() })
+        let skip = |layer| match level {
+            Level::Mass => calibration.score_mass_at_miss(layer, target).unwrap_or(0.0),
+            Level::Rank => calibration.skip_at_miss(layer, target).unwrap_or(0.0),
         };
         let skip: Vec<f64> = (0..shape.layers()).map(skip).collect();
         Self::new(kernels, shape, target, level).with_start(&skip)

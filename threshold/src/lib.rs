@@ -2,8 +2,8 @@
 //!
 //! A sparse FFN computes only some of its neurons. Something upstream scores them, a predictor or the gate
 //! itself; this crate turns one layer's scores into the strictly ascending list of neurons to compute, and
-//! learns from what came of it. It is pure: no I/O, no threads, no model, no `unsafe`. It never knows where
-//! scores come from.
+//! learns from what came of it. It is pure: no I/O, no threads, no model, and no `unsafe` outside of the
+//! instruction-set folders of [`select`]. It never knows where scores come from.
 //!
 //! ```
 //! use threshold::{Audit, Auditor, Feedback, Inputs, PolicySpec, Shape};
@@ -43,13 +43,21 @@
 //! | `dense` | every neuron | quality | |
 //! | `fixed`, `fixed:0.0` | score ≥ one global threshold | neither | the model file's threshold, or one written out |
 //! | `per-layer:density=0.10` | score ≥ the layer's threshold | density, on the calibration text | a [`Calibration`] |
+//! | `per-layer:density=0.10,allocation=greedy` | the same, rows where they miss least | mean density, there | its masses |
 //! | `top-k:density=0.10` | the k largest scores | density, exactly | |
-//! | `dynamic:miss=0.02` | the k largest scores, k by feedback | missed mass, on average, for any sequence | audits |
+//! | `statistical-top-k:density=0.10` | score ≥ mean + z · deviation | density of Gaussian scores | |
+//! | `top-p:mass=0.95` | the fewest that hold the score mass | missed score mass, exactly | scores ≥ 0 |
+//! | `relative:fraction=0.10` | score ≥ a fraction of the largest | neither | scores ≥ 0 |
+//! | `budget:density=0.10` | as `top-p`, mass by feedback | mean density, for any sequence | scores ≥ 0 |
+//! | `dynamic:miss=0.02` | as `top-p`, mass by feedback | missed mass, on average, for any sequence | audits |
+//! | `dynamic:miss=0.02,level=rank` | as `top-k`, k by feedback | the same | audits |
+//! | `oracle:miss=0.02` | the fewest true masses | missed mass, exactly | true masses in place of scores |
 //!
 //! [`PolicySpec`] reads and writes the spelling and builds the [`Policy`]. Density is the share of neurons
 //! computed; miss is the share of output mass that the skipped ones would have given. A score equal to the
 //! threshold is active; of equal scores at the end of a top-k the lowest indices win; a NaN is an error that
-//! says where. The guarantee of `dynamic`, with its proof and its conditions, is in the [`dynamic`] module.
+//! says where. Rules that are relative to a token's own scores never select nothing. The guarantees of `dynamic` and
+//! `budget`, with their proofs and conditions, are in the modules [`dynamic`] and [`budget`].
 //!
 //! # Feedback
 //!
@@ -60,8 +68,9 @@
 //!
 //! # Cost
 //!
-//! Policies hold constant memory and allocate nothing per token. [`select`] holds the kernels:
-//! thresholding is one branch-free pass, top-k three histograms and never a sort.
+//! Policies hold constant memory and allocate nothing per token. [`select`] holds the kernels, scalar, AVX2 and
+//! AVX-512, chosen at run time as [`Isa`] says: thresholding is one branch-free pass, top-k two and a sample, and
+//! never a sort.
 //!
 //! # Without a model
 //!

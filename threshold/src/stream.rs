@@ -40,6 +40,9 @@ pub struct Knobs {
     /// Standard deviation of the logarithm of score over mass: how badly the predictor ranks. 0, assumed: a
     /// perfect predictor.
     pub predictor_noise: f64,
+    /// Standard deviation, over layers, of the logarithm of that deviation: how much worse some layers are
+    /// predicted than others. 0, assumed.
+    pub predictor_spread: f64,
 }
 
 impl Default for Knobs {
@@ -53,6 +56,7 @@ impl Default for Knobs {
             prompt_walk: 0.1,
             prompt_shape: 0.05,
             predictor_noise: 0.0,
+            predictor_spread: 0.0,
         }
     }
 }
@@ -77,6 +81,7 @@ impl Knobs {
             ("prompt_walk", self.prompt_walk),
             ("prompt_shape", self.prompt_shape),
             ("predictor_noise", self.predictor_noise),
+            ("predictor_spread", self.predictor_spread),
         ] {
             // A step of more than a factor e² is no model's drift.
             if !(0.0..=2.0).contains(&value) {
@@ -165,14 +170,18 @@ impl ScoreStream {
         Ok(())
     }
 
-    /// Writes scores that predict `masses`: each mass times a log-normal error of `predictor_noise`.
+    /// Writes scores that predict `masses`: each mass times a log-normal error of `predictor_noise`, which layers
+    /// have more or less of by `predictor_spread`.
     ///
     /// # Errors
     /// [`Error::LayerOutOfRange`]; [`Error::WrongLength`] unless both have one entry per neuron.
     pub fn predict(&mut self, layer: usize, masses: &[f32], scores: &mut [f32]) -> Result<(), Error> {
         self.shape.check_scores(layer, masses)?;
         self.shape.check_scores(layer, scores)?;
-        let noise = self.knobs.predictor_noise as f32;
+        // Not of the seed: the predictor stays the same whatever the text.
+        let bits = SplitMix64::part(PREDICTOR, layer as u64).next_u64();
+        let spread = self.knobs.predictor_spread * f64::from(self.normals.at(bits as u32));
+        let noise = (self.knobs.predictor_noise * spread.exp()).min(NOISE_LIMIT) as f32;
         if noise == 0.0 {
             scores.copy_from_slice(masses);
             return Ok(());
@@ -218,6 +227,12 @@ const PROMPT: u64 = 1 << 63;
 
 /// A walk may lead anywhere: magnitudes stop where a token's scale and a predictor's error still stay finite.
 const LN_LIMIT: f64 = 40.0;
+
+/// What the layers' predictors are drawn from.
+const PREDICTOR: u64 = 0x70;
+
+/// The most that a predictor errs, where spread asks for more.
+const NOISE_LIMIT: f64 = 2.0;
 
 const CELLS: usize = 4096;
 

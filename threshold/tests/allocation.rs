@@ -5,7 +5,9 @@
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::cell::Cell;
 
-use threshold::{Audit, Auditor, CalibrationBuilder, Feedback, Inputs, Knobs, PolicySpec, QuantileTable, ScoreStream};
+use threshold::{
+    Audit, Auditor, CalibrationBuilder, FORMS, Feedback, Inputs, Knobs, PolicySpec, QuantileTable, ScoreStream,
+};
 
 thread_local! {
     /// Per thread: the test harness allocates on its own.
@@ -64,9 +66,7 @@ fn no_token_allocates() {
     let mut active = Vec::with_capacity(neurons);
     let (mut rows, mut sampled) = (Vec::with_capacity(64), Vec::with_capacity(64));
 
-    for spec in
-        ["dense", "fixed", "per-layer:density=0.10", "top-k:density=0.10", "dynamic:miss=0.02", "dynamic:miss=0.90"]
-    {
+    for spec in FORMS.into_iter().chain(["dynamic:miss=0.90"]) {
         let mut policy = spec.parse::<PolicySpec>().unwrap().build(stream.shape(), &inputs).unwrap();
         let before = allocations();
         for _ in 0..50 {

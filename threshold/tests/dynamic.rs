@@ -226,14 +226,29 @@ fn an_adversary_comes_within_a_tenth_of_the_bound() {
 
 #[test]
 fn the_bound_holds_over_long_streams() {
-    let setting = (0.05, Dynamic::GAIN, 0.0);
     for (stream, level) in STREAMS.into_iter().flat_map(|stream| [(stream, Level::Mass), (stream, Level::Rank)]) {
+        let setting = (0.05, level.gain(), 0.0);
         run(build(257, level, setting).unwrap(), setting, stream, 20_000, Some(16), 3).unwrap();
     }
 }
 
 fn feedback(computed: usize, kept: f64, missed: f64) -> Feedback {
     Feedback { computed, useful: None, audit: Some(Audit::new(kept, missed).unwrap()) }
+}
+
+/// By mass, what holds 0.7 of the score mass, however many rows; without mass, 0.7 of the rows, rounded up.
+#[test]
+fn a_level_is_a_share_of_mass_or_of_rows() {
+    let mut active = Vec::new();
+    let mut computed = |level, scores: [f32; 4]| {
+        let mut policy = build(4, level, (0.1, 0.2, 0.3)).unwrap();
+        policy.select(1, &scores, &mut active).unwrap();
+        active.clone()
+    };
+    assert_eq!(computed(Level::Mass, [1.0, 1.0, 5.0, 1.0]), [0, 2]);
+    assert_eq!(computed(Level::Rank, [1.0, 1.0, 5.0, 1.0]), [0, 1, 2]);
+    assert_eq!(computed(Level::Mass, [2.0, 0.0, -5.0, 5.0]), [3]);
+    assert_eq!(computed(Level::Mass, [-3.0, -1.0, -2.0, -4.0]), [0, 1, 2]);
 }
 
 #[test]

@@ -5,7 +5,8 @@
 use proptest::prelude::*;
 use threshold::select::Kernels;
 use threshold::{
-    Calibration, CalibrationBuilder, Density, Error, Feedback, Inputs, PerLayer, Policy, PolicySpec, Shape, TopK,
+    Calibration, CalibrationBuilder, Density, Error, Feedback, Fraction, Inputs, Knobs, Mass, Miss, PerLayer, Policy,
+    PolicySpec, QuantileTable, Relative, ScoreStream, Shape, StatisticalTopK, TopK,
 };
 
 const SPECS: [&str; 14] = [
@@ -61,6 +62,60 @@ proptest! {
         }
     }
 
+    /// Whatever the scores, one that is sure of it computes something: no layer falls silent unasked.
+    #[test]
+    fn no_relative_rule_selects_nothing(
+        scores in prop::collection::vec(prop_oneof![
+            any::<f32>().prop_filter("NaN is refused", |score| !score.is_nan()),
+            prop::sample::select(vec![0.0, -0.0, -1.0, 1.0, f32::INFINITY, f32::NEG_INFINITY]),
+        ], 1..100),
+        share in prop_oneof![f64::MIN_POSITIVE..1e-3, 0.0001f64..0.9999],
+    ) {
+        let shape = Shape::new(1, scores.len())?;
+        for rule in [
+            "top-k:density=", "statistical-top-k:density=", "top-p:mass=", "relative:fraction=", "budget:density=",
+            "oracle:miss=",
+        ] {
+            let mut policy = format!("{rule}{share}").parse::<PolicySpec>()?.build(shape, &Inputs::default())?;
+            let mut active = Vec::new();
+            for _ in 0..3 {
+                policy.select(0, &scores, &mut active)?;
+                prop_assert!(!active.is_empty(), "{rule}{share}");
+                policy.observe(0, &Feedback { computed: active.len(), useful: None, audit: None })?;
+            }
+        }
+    }
+
+    #[test]
+    fn relative_keeps_what_reaches_its_fraction_of_the_largest(
+        scores in prop::collection::vec(0.01f32..1.0, 1..300),
+        fraction in 0.01f64..=1.0,
+    ) {
+        let shape = Shape::new(1, scores.len())?;
+        let mut policy = Relative::new(Kernels::from_env()?, shape, Fraction::new(fraction)?);
+        let mut active = Vec::new();
+        policy.select(0, &scores, &mut active)?;
+        let cut = scores.iter().copied().fold(0.0, f32::max) * fraction as f32;
+        let wanted: Vec<u32> = (0..scores.len() as u32).filter(|&row| scores[row as usize] >= cut).collect();
+        prop_assert_eq!(active, wanted);
+    }
+
+    /// Of masses it knows, `top-p` and the oracle miss no more than they may.
+    #[test]
+    fn the_miss_of_known_masses_is_bounded(
+        masses in prop::collection::vec(prop_oneof![Just(0.0f32), 0.0f32..1.0], 1..300),
+        miss in 0.001f64..0.999,
+    ) {
+        let total: f64 = masses.iter().map(|&mass| f64::from(mass)).sum();
+        let shape = Shape::new(1, masses.len())?;
+        for spec in [PolicySpec::Oracle(Miss::new(miss)?), PolicySpec::TopP(Mass::new(1.0 - miss)?)] {
+            let mut active = Vec::new();
+            spec.build(shape, &Inputs::default())?.select(0, &masses, &mut active)?;
+            let kept: f64 = active.iter().map(|&row| f64::from(masses[row as usize])).sum();
+            prop_assert!(total - kept <= (miss + 1e-12) * total, "{spec}");
+        }
+    }
+
     #[test]
     fn top_k_takes_k(scores in prop::collection::vec(-1.0f32..1.0, 1..300), density in 0.001f64..=1.0) {
         let shape = Shape::new(1, scores.len())?;
@@ -70,6 +125,58 @@ proptest! {
         let k = ((density * scores.len() as f64).round() as usize).max(1);
         prop_assert_eq!(active.len(), k);
     }
+}
+
+/// The share of Gaussian scores above mean + z · deviation; n draws know a share p to √(p (1 − p) / n).
+#[test]
+fn statistical_top_k_has_its_density_on_gaussian_scores() {
+    let neurons = 28_672;
+    // Log-normal masses, whose logarithms are a bell.
+    let table = QuantileTable::new(&[0.5, 0.841_344_746_068_543], &[1.0, 1f32.exp()]).unwrap();
+    let knobs = Knobs { persistence: 0.0, ..Knobs::stationary(3) };
+    let mut stream = ScoreStream::new(&table, neurons, knobs).unwrap();
+    let mut scores = vec![0.0; neurons];
+    stream.next_token(0, &mut scores).unwrap();
+    scores.iter_mut().for_each(|score| *score = score.ln());
+    for density in [0.02, 0.1, 0.5, 0.9] {
+        let density = Density::new(density).unwrap();
+        let mut policy = StatisticalTopK::new(Kernels::best(), stream.shape(), density);
+        let mut active = Vec::new();
+        policy.select(0, &scores, &mut active).unwrap();
+        let found = active.len() as f64 / neurons as f64;
+        let tolerance = 6.0 * (density.get() * (1.0 - density.get()) / neurons as f64).sqrt();
+        assert!((found - density.get()).abs() < tolerance, "{found} for {density}");
+    }
+}
+
+/// Two layers, one of them flat: greedy tells them apart, keeps the mean density, and no other split of it misses
+/// less.
+#[test]
+fn greedy_allocation_misses_least() {
+    let table = QuantileTable::new(&[0.5, 0.9, 0.95], &[0.1, 0.4, 0.6, 1.0, 1.3, 1.4]).unwrap();
+    let calibration = Calibration::from_quantiles(&table);
+    let miss = |layer: usize, density: f64| {
+        let threshold = calibration.threshold(layer, Density::new(density).unwrap()).unwrap();
+        calibration.miss(layer, threshold).unwrap().unwrap()
+    };
+    for density in [0.1, 0.3, 0.6] {
+        let greedy = calibration.greedy_densities(Density::new(density).unwrap()).unwrap();
+        let [first, second] = [greedy[0].get(), greedy[1].get()];
+        assert!((first + second - 2.0 * density).abs() < 1.0 / 256.0, "{first} {second}");
+        assert!((first - second).abs() > 0.05, "{first} {second}");
+        let found = miss(0, first) + miss(1, second);
+        for step in 1..100 {
+            let other = 2.0 * density * f64::from(step) / 100.0;
+            if other < 1.0 && 2.0 * density - other < 1.0 {
+                // One step of 1/512, times the steepest mass over mean.
+                assert!(found <= miss(0, other) + miss(1, 2.0 * density - other) + 0.01, "{density} {other}");
+            }
+        }
+    }
+    let mut builder = CalibrationBuilder::new(Shape::new(1, 8).unwrap());
+    builder.add_scores(0, &[1.0; 8]).unwrap();
+    let unknown = builder.finish().greedy_densities(Density::new(0.5).unwrap());
+    assert_eq!(unknown.unwrap_err(), Error::NoMasses { layer: 0 });
 }
 
 #[test]

@@ -250,6 +250,21 @@ fn what_does_not_exist_is_refused() {
     }
 }
 
+/// The middle of all keys is zero, which has two signs and one rank: a search that ends just below it must not take
+/// its ties along.
+#[test]
+fn a_cut_just_below_zero_leaves_both_zeros_above() {
+    for kernels in runnable_kernels() {
+        for zeros in 0..20 {
+            let score = |i: u8| if i >= zeros { -f32::from(i) } else { [0.0, -0.0][usize::from(i % 2)] };
+            let scores: Vec<f32> = (0..40).map(score).collect();
+            let mut active = poisoned();
+            Ranking::with_capacity(kernels, 40).top_k(&scores, 20, &mut active).unwrap();
+            assert_eq!(active, top_k_by_sorting(&scores, 20), "{kernels:?}, {zeros} zeros");
+        }
+    }
+}
+
 #[test]
 fn all_selects_all() {
     for kernels in runnable_kernels() {

@@ -110,6 +110,7 @@ fn masses_and_scores_are_non_negative_and_finite_at_the_ends_of_the_knobs() {
         prompt_walk: 2.0,
         prompt_shape: 2.0,
         predictor_noise: 2.0,
+        predictor_spread: 2.0,
         prompt_tokens: 1,
         persistence: 1.0,
         seed: 5,
@@ -143,6 +144,24 @@ fn predictor_noise_is_log_normal() {
         assert!((deviation - sigma).abs() <= 0.02 * sigma, "{deviation}");
         assert!((sum / n).abs() <= 6.0 * sigma / n.sqrt());
     }
+}
+
+/// Each layer has a noise of its own, the same at every token.
+#[test]
+fn predictor_spread_tells_layers_apart() {
+    let neurons = 28_672;
+    let knobs = Knobs { predictor_noise: 0.2, predictor_spread: 0.5, ..Knobs::stationary(9) };
+    let mut stream = ScoreStream::new(&table(), neurons, knobs).unwrap();
+    let (mut masses, mut scores) = (vec![0.0; neurons], vec![f32::NAN; neurons]);
+    let mut noise = |layer| {
+        stream.next_token(layer, &mut masses).unwrap();
+        stream.predict(layer, &masses, &mut scores).unwrap();
+        let errors = scores.iter().zip(&masses).filter(|(_, mass)| **mass > 0.0).map(|(s, m)| f64::from(s / m).ln());
+        let (n, squares) = errors.fold((0.0, 0.0), |(n, squares), e| (n + 1.0, squares + e * e));
+        (squares / n).sqrt()
+    };
+    let [first, second, again] = [noise(0), noise(1), noise(0)];
+    assert!((first - again).abs() < 0.05 * first && (first - second).abs() > 0.1 * first, "{first} {second} {again}");
 }
 
 #[test]

@@ -77,7 +77,14 @@ fn from_criterion(folder: &Path, mut record: Record) -> Result<Record> {
 /// # Errors
 /// None in a build that passes its tests.
 pub fn timed_policies() -> Result<Vec<PolicySpec>> {
-    let names = ["fixed:0.05", "per-layer:density=0.10", "top-k:density=0.10", "dynamic:miss=0.05"];
+    let names = [
+        "fixed:0.05",
+        "per-layer:density=0.10",
+        "top-k:density=0.10",
+        "top-p:mass=0.95",
+        "budget:density=0.10",
+        "dynamic:miss=0.05",
+    ];
     names.iter().map(|name| Ok(name.parse()?)).collect()
 }
 
