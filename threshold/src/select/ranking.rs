@@ -1,5 +1,7 @@
 //! Exact selection by rank and by mass, without sorting.
 
+use std::mem;
+
 use super::kernels::first_nan;
 use super::order::{key, last_reaching, score};
 use super::scalar::any_nan;
@@ -23,7 +25,7 @@ pub struct Ranking {
     sample: Vec<f32>,
     /// Scores of the bracket.
     near: Vec<f32>,
-    /// Scores of a part of the bracket.
+    /// Scores of a part of it, in turn with it.
     nearer: Vec<f32>,
 }
 
@@ -41,8 +43,11 @@ const SPAN: f64 = 3.0;
 /// Steps of a narrowing, after which what is left is searched: smooth scores need about six.
 const STEPS: usize = 24;
 
-/// Ranks left to the bisection that ends a search, where scores are smooth.
-const LAST: f64 = 24.0;
+/// A narrowing leaves this part of the weight, and what it leaves is gathered before the next.
+const NARROWING: f64 = 16.0;
+
+/// As few scores as this are searched by bisection.
+const FINALISTS: usize = 64;
 
 /// What a ranking adds up from the top until it has enough.
 #[derive(Clone, Copy)]
@@ -121,11 +126,10 @@ impl Interval {
         self
     }
 
-    /// Its lowest and highest score.
-    fn ends(self) -> (f32, f32) {
+    /// Its highest score.
+    fn high(self) -> f32 {
         // Not the score of the key before: before zero that would be negative zero, which equals it.
-        let high = if self.end > key(f32::INFINITY) { f32::INFINITY } else { score(self.end).next_down() };
-        (score(self.low), high)
+        if self.end > key(f32::INFINITY) { f32::INFINITY } else { score(self.end).next_down() }
     }
 }
 
@@ -222,7 +226,7 @@ impl Ranking {
     }
 
     /// The highest score from which up the weight is `wanted`, of `total`; and the weight above it. Leaves some
-    /// scores in `nearer`, those that equal it among them.
+    /// scores in `near`, those that equal it among them.
     fn search(&mut self, scores: &[f32], weight: Weight, wanted: f64, total: f64) -> (f32, f64) {
         let kernels = self.kernels;
         let (low, high) = self.guess(scores, weight, wanted / total);
@@ -233,16 +237,23 @@ impl Ranking {
         } else if above + interval.from_low < wanted && low > f32::NEG_INFINITY {
             (interval, above) = self.keep(scores, weight, (f32::NEG_INFINITY, low.next_down()));
         }
-        let wanted = wanted - above;
-        let last = interval.from_low * LAST / self.near.len().max(1) as f64;
-        let weigh = |pivot| weight.of(kernels, &self.near, pivot);
-        let interval = interval.narrow(wanted, last, weigh);
-        let (low, high) = interval.ends();
-        self.nearer.clear();
-        (kernels.bracket)(&self.near, low, high, &mut self.nearer);
-        let wanted = wanted - interval.from_end;
-        let score = last_reaching(low, high, |pivot| weight.of(kernels, &self.nearer, pivot) >= wanted);
-        (score, above + interval.from_end + weight.above(kernels, &self.nearer, score))
+        let mut stuck = false;
+        loop {
+            let scores = self.near.len();
+            let wanted = wanted - above;
+            let weigh = |pivot| weight.of(kernels, &self.near, pivot);
+            if scores <= FINALISTS || stuck {
+                let score = last_reaching(score(interval.low), interval.high(), |pivot| weigh(pivot) >= wanted);
+                return (score, above + weight.above(kernels, &self.near, score));
+            }
+            let narrow = interval.narrow(wanted, interval.from_low / NARROWING, weigh);
+            self.nearer.clear();
+            (kernels.bracket)(&self.near, score(narrow.low), narrow.high(), &mut self.nearer);
+            mem::swap(&mut self.near, &mut self.nearer);
+            above += narrow.from_end;
+            interval = Interval { from_low: narrow.from_low - narrow.from_end, from_end: 0.0, ..narrow };
+            stuck = self.near.len() > scores / 2; // ties, most likely
+        }
     }
 
     /// Leaves the scores of `low ..= high` in `near`; the weight above them.
@@ -259,8 +270,8 @@ impl Ranking {
     /// How many scores equal the last one that was searched for.
     fn ties(&self, score: f32) -> usize {
         let count = |weight: f64| weight as usize;
-        count(Weight::Count.of(self.kernels, &self.nearer, score))
-            - count(Weight::Count.above(self.kernels, &self.nearer, score))
+        count(Weight::Count.of(self.kernels, &self.near, score))
+            - count(Weight::Count.above(self.kernels, &self.near, score))
     }
 
     /// Two scores with the cut most likely between them, from a sample.
@@ -283,10 +294,10 @@ impl Ranking {
         };
         let span = total * (SPAN * (share * (1.0 - share) / size).sqrt() + 1.0 / size);
         let all = Interval { low: key(lowest), end: key(highest) + 1, from_low: total, from_end: 0.0 };
-        let near = |wanted: f64| all.halve(wanted, span / 4.0, weigh).ends();
+        let near = |wanted: f64| all.halve(wanted, span / 4.0, weigh);
         let (last, first) = (share * total + span, share * total - span);
-        let low = if last < total { near(last).0 } else { everywhere.0 };
-        let high = if first > 0.0 { near(first).1 } else { everywhere.1 };
+        let low = if last < total { score(near(last).low) } else { everywhere.0 };
+        let high = if first > 0.0 { near(first).high() } else { everywhere.1 };
         if low <= high { (low, high) } else { everywhere }
     }
 
