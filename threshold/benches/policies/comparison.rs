@@ -222,7 +222,7 @@ fn mean(values: &[f64]) -> f64 {
 }
 
 /// Nearest rank; sorts `values`.
-fn percentile(values: &mut [f64], share: f64) -> f64 {
+pub(crate) fn percentile(values: &mut [f64], share: f64) -> f64 {
     values.sort_by(f64::total_cmp);
     values[(share * values.len() as f64).ceil() as usize - 1]
 }

@@ -23,7 +23,7 @@ fn main() {
         .warm_up_time(Duration::from_millis(300))
         .measurement_time(Duration::from_secs(1))
         .configure_from_args();
-    kernels::passes(&mut criterion, &setup);
+    kernels::bench(&mut criterion, &setup);
     selections(&mut criterion, &setup);
     criterion.final_summary();
 
@@ -31,6 +31,7 @@ fn main() {
     let given = |flag: &str| arguments.iter().any(|argument| argument == flag);
     // Without `--bench` cargo runs this as a test.
     if given("--bench") && !["--test", "--list", "--profile-time"].into_iter().any(given) {
+        kernels::print_table(&setup);
         comparison::run().expect("the streams make scores that every policy takes");
     }
 }

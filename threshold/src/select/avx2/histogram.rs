@@ -10,7 +10,7 @@ use std::arch::x86_64::*;
 use super::{LANES, load, mask};
 use crate::select::{BUCKET_SHIFT, BUCKETS, scalar};
 
-pub(super) fn histogram(scores: &[f32], counts: &mut [u32; BUCKETS]) -> bool {
+pub(in crate::select) fn histogram(scores: &[f32], counts: &mut [u32; BUCKETS]) -> bool {
     // SAFETY: whoever has these kernels runs on a processor with AVX2 (`Kernels::with`).
     unsafe { run(scores, counts) }
 }

@@ -9,6 +9,8 @@ mod moments;
 
 use std::arch::x86_64::*;
 
+pub(super) use histogram::histogram;
+
 use super::Kernels;
 use crate::Isa;
 
@@ -19,7 +21,7 @@ pub(super) const KERNELS: Kernels = Kernels {
     count: count::count,
     mass: mass::mass,
     moments: moments::moments,
-    histogram: histogram::histogram,
+    histogram,
 };
 
 const LANES: usize = 8;

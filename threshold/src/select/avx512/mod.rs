@@ -1,4 +1,5 @@
-//! AVX-512 F, BW and VL: sixteen f32 lanes, masked tails. Each file has a twin in the other folders.
+//! AVX-512 F, BW and VL: sixteen f32 lanes, masked tails. Each file has a twin in the other folders; the
+//! histogram is that of AVX2.
 //!
 //! Lanes are compressed in a register and stored whole: `vpcompressd` to memory is microcode on Zen 4 and takes over a
 //! hundred cycles there.
@@ -6,13 +7,12 @@
 mod bracket;
 mod compact;
 mod count;
-mod histogram;
 mod mass;
 mod moments;
 
 use std::arch::x86_64::*;
 
-use super::Kernels;
+use super::{Kernels, avx2};
 use crate::Isa;
 
 pub(super) const KERNELS: Kernels = Kernels {
@@ -22,7 +22,8 @@ pub(super) const KERNELS: Kernels = Kernels {
     count: count::count,
     mass: mass::mass,
     moments: moments::moments,
-    histogram: histogram::histogram,
+    // Counters wait for each other, lanes do not: sixteen of them were four times slower than eight.
+    histogram: avx2::histogram,
 };
 
 const LANES: usize = 16;
