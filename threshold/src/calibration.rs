@@ -23,13 +23,13 @@ struct LayerSample {
 
 /// Scores of nearly the same value.
 #[derive(Clone, Copy, Debug)]
-struct Bucket {
+pub(crate) struct Bucket {
     low: f32,
     high: f32,
     /// Number of scores, or their share of all.
-    weight: f64,
+    pub(crate) weight: f64,
     /// Output mass of their neurons.
-    mass: f64,
+    pub(crate) mass: f64,
 }
 
 impl Bucket {
@@ -127,10 +127,10 @@ pub struct Calibration {
 }
 
 #[derive(Clone, Debug)]
-struct Layer {
+pub(crate) struct Layer {
     /// None empty; ascending scores.
-    buckets: Vec<Bucket>,
-    masses_known: bool,
+    pub(crate) buckets: Vec<Bucket>,
+    pub(crate) masses_known: bool,
 }
 
 impl Calibration {
@@ -266,54 +266,7 @@ impl Calibration {
         Some((skipped / total).clamp(0.0, 1.0))
     }
 
-    /// The densities of mean `density` that miss the least on the sample, by [greedy](crate::Allocation::Greedy) steps
-    /// of 1/512 of a layer. A layer keeps one step at least.
-    ///
-    /// # Errors
-    /// [`Error::NoMasses`]; [`Error::EmptyCalibration`].
-    pub fn greedy_densities(&self, density: Density) -> Result<Vec<Density>, Error> {
-        const STEPS: usize = 512;
-        let layers = self.layers();
-        let costs: Vec<Vec<f64>> = (0..layers).map(|layer| self.step_costs(layer, STEPS)).collect::<Result<_, _>>()?;
-        let mut skipped = vec![0; layers];
-        let total = ((1.0 - density.get()) * (layers * STEPS) as f64).round() as usize;
-        for _ in 0..total.min(layers * (STEPS - 1)) {
-            let cost = |layer: &usize| costs[*layer].get(skipped[*layer]).copied().unwrap_or(f64::INFINITY);
-            let cheapest = (0..layers).min_by(|a, b| cost(a).total_cmp(&cost(b)));
-            skipped[cheapest.unwrap_or_default()] += 1;
-        }
-        skipped.into_iter().map(|skipped| Density::new(1.0 - skipped as f64 / STEPS as f64)).collect()
-    }
-
-    /// The share of mass that each of `steps` equal steps of skipping costs `layer`, lowest scores first; without the
-    /// last step, after which nothing would be left.
-    fn step_costs(&self, layer: usize, steps: usize) -> Result<Vec<f64>, Error> {
-        let index = layer;
-        let layer = self.layer(index)?;
-        let mass = layer.mass();
-        if !layer.masses_known || mass == 0.0 {
-            return Err(Error::NoMasses { layer: index });
-        }
-        let step = layer.weight() / steps as f64;
-        let mut costs = vec![0.0; steps];
-        let mut before = 0.0;
-        for bucket in &layer.buckets {
-            // The bucket's mass goes to the steps that it lies in, by its share in each.
-            let mut left = bucket.weight;
-            while left > 0.0 {
-                let at = ((before / step) as usize).min(steps - 1);
-                let room = if at == steps - 1 { left } else { ((at + 1) as f64 * step - before).max(step * 1e-9) };
-                let part = left.min(room);
-                costs[at] += bucket.mass / mass * part / bucket.weight;
-                before += part;
-                left -= part;
-            }
-        }
-        costs.pop();
-        Ok(costs)
-    }
-
-    fn layer(&self, layer: usize) -> Result<&Layer, Error> {
+    pub(crate) fn layer(&self, layer: usize) -> Result<&Layer, Error> {
         let layers = self.layers.len();
         let found = self.layers.get(layer).ok_or(Error::LayerOutOfRange { layer, layers })?;
         if found.buckets.is_empty() {
@@ -324,11 +277,11 @@ impl Calibration {
 }
 
 impl Layer {
-    fn weight(&self) -> f64 {
+    pub(crate) fn weight(&self) -> f64 {
         self.buckets.iter().map(|bucket| bucket.weight).sum()
     }
 
-    fn mass(&self) -> f64 {
+    pub(crate) fn mass(&self) -> f64 {
         self.buckets.iter().map(|bucket| bucket.mass).sum()
     }
 

@@ -79,6 +79,7 @@
 
 #![deny(unsafe_code)]
 
+mod allocation;
 mod audit;
 pub mod budget;
 mod calibration;
@@ -103,6 +104,7 @@ pub mod stream;
 mod top_k;
 mod top_p;
 
+pub use allocation::Allocation;
 pub use audit::{Audit, Auditor};
 pub use budget::Budget;
 pub use calibration::{Calibration, CalibrationBuilder};
@@ -113,7 +115,7 @@ pub use feedback::Feedback;
 pub use fixed::Fixed;
 pub use isa::Isa;
 pub use oracle::Oracle;
-pub use per_layer::{Allocation, PerLayer};
+pub use per_layer::PerLayer;
 pub use policy::{Policy, Shape};
 pub use quantiles::QuantileTable;
 pub use quantity::{Density, Fraction, Mass, Miss, Threshold};

@@ -1,20 +1,7 @@
 //! `per-layer`: a threshold for each layer, calibrated once.
 
 use crate::policy::{check_length, in_layer};
-use crate::{Calibration, Density, Error, Feedback, Policy, Shape, select::Kernels};
-
-/// How a density is shared out to the layers.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum Allocation {
-    /// The same in every layer, as CATS (Lee et al., arXiv 2404.08763) has it.
-    #[default]
-    Even,
-    /// Step by step, each time where one more step skipped costs the least of its layer's output mass: the greedy
-    /// allocation of TEAL (Liu et al., arXiv 2408.14690, algorithm 1), with layers for its matrices of a block and missed
-    /// mass for its error. Misses that grow ever faster, as they do where scores are masses, make greedy optimal:
-    /// no other thresholds of this density have a lower mean miss on the calibration text.
-    Greedy,
-}
+use crate::{Allocation, Calibration, Density, Error, Feedback, Policy, Shape, select::Kernels};
 
 /// One threshold per layer, so that layers have the wanted density, each or on average, on a calibration text.
 ///

@@ -5,7 +5,7 @@ use crate::select::Kernels;
 use crate::{Density, Error, Feedback, Policy, Shape, normal};
 
 /// Score ≥ mean + z · deviation of this token's scores, with P(Z > z) = density for a standard normal Z: statistical
-/// top-k (Spark Transformer, You et al. 2025, arXiv 2506.06644, equation 8).
+/// top-k (You et al. 2025, "Spark Transformer", arXiv 2506.06644).
 ///
 /// Two passes, no ranking. The density is met as far as scores are Gaussian, which magnitudes are not. The largest
 /// score is always taken, even where mean + z · deviation is above it; where a score is infinite, and so the mean is

@@ -5,7 +5,7 @@ use crate::select::{Kernels, Ranking};
 use crate::{Error, Feedback, Mass, Policy, Shape};
 
 /// The fewest neurons whose scores hold `mass` of the sum of all positive scores; of equal scores the lowest indices
-/// win. Nucleus sampling (Holtzman et al. 2020, arXiv 1904.09751, equation 2), of neurons.
+/// win. Nucleus sampling (Holtzman et al. 2020, arXiv 1904.09751), of neurons.
 ///
 /// Where scores are output masses, the miss is at most 1 − mass for every token; where they only rank neurons, it is
 /// whatever comes of it. Where no score is positive the layer is dense. See [`Ranking::top_p`].
