@@ -1,4 +1,4 @@
-//! How a density is shared out to layers.
+//! Sharing out a density, by what a calibration knows.
 
 use crate::{Calibration, Density, Error};
 
@@ -16,7 +16,7 @@ pub enum Allocation {
 }
 
 impl Calibration {
-    /// The densities of mean `density` that miss the least on the sample, by [greedy](crate::Allocation::Greedy) steps
+    /// The densities of mean `density` that miss the least on the sample, by [greedy](Allocation::Greedy) steps
     /// of 1/512 of a layer. A layer keeps one step at least.
     ///
     /// # Errors

@@ -18,7 +18,7 @@
 //! Scores that only rank, as raw logits of a classifier do, have no mass worth the name: they want [`Level::Rank`].
 //!
 //! This is adaptive conformal inference (Gibbs and Candès 2021, arXiv 2106.00170, equation 2) on the level of
-//! an empirical quantile, with a loss in [0, 1] in place of a 0-or-1 error, as Feldman, Ringel, Bates and Romano
+//! an empirical quantile, of rows or of mass, with a loss in [0, 1] in place of a 0-or-1 error, as Feldman, Ringel, Bates and Romano
 //! (2023, arXiv 2205.09095) have it. Angelopoulos, Candès and Tibshirani (2023, arXiv 2307.16895) run it on the
 //! scores themselves, the P term of their conformal PID control; that needs a bound on the scores, which raw
 //! predictor logits do not have.

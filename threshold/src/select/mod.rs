@@ -5,7 +5,7 @@
 //!
 //! top_k      a sample of 512 scores ─▶ low ≤ cut ≤ high, most likely
 //!            scores ─▶ count those > high, keep those in low ..= high   one pass
-//!            those  ─▶ halve low ..= high until one score is left       ~20 passes over a few per cent
+//!            those  ─▶ narrow low ..= high, keep, and again             ~10 passes over a few per cent
 //!            scores ─▶ at_least(cut), without the last of its ties      one pass
 //!
 //! top_p      the same, with sums of scores in place of counts
@@ -14,7 +14,8 @@
 //! Nothing is ever sorted. The sample decides how long a ranking takes, never what it finds: where the cut lies
 //! outside of the bracket, the scores on its side are searched instead.
 //!
-//! [`Kernels`] are the passes, in folders that mirror each other file for file; [`Ranking`] puts them together.
+//! [`Kernels`] are the passes, in folders that mirror each other file for file (only the histogram has none of its
+//! own in AVX-512); [`Ranking`] puts them together.
 //! `PERFORMANCE.md` beside this crate's manifest says how long they take, and why.
 
 #[cfg(target_arch = "x86_64")]
