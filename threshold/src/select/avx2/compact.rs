@@ -1,7 +1,7 @@
 //! Indices of the scores that reach a threshold.
 //!
 //! ```text
-//!   scores   [....|....]    8 lanes
+//!   scores   [....|....]    8 lanes, four times
 //!   kept      0110 0001     one compare
 //!   shuffle  [1 2 7 0 ...]  from the table: with the index of the first lane added these are the indices
 //! ```
@@ -13,6 +13,8 @@ use std::arch::x86_64::*;
 use super::{LANES, load, mask, shuffle};
 use crate::select::scalar;
 
+const UNROLL: usize = 4;
+
 pub(super) fn compact(scores: &[f32], threshold: f32, first: u32, active: &mut Vec<u32>) -> bool {
     // SAFETY: whoever has these kernels runs on a processor with AVX2 (`Kernels::with`).
     unsafe { run(scores, threshold, first, active) }
@@ -23,22 +25,26 @@ fn run(scores: &[f32], threshold: f32, first: u32, active: &mut Vec<u32>) -> boo
     active.reserve(scores.len());
     let to = active.spare_capacity_mut().as_mut_ptr().cast::<u32>();
     let least = _mm256_set1_ps(threshold);
-    let step = _mm256_set1_epi32(LANES as i32);
     let mut base = _mm256_set1_epi32(first as i32);
     let mut nan = _mm256_setzero_ps();
     let mut len = 0;
-    let (pairs, rest) = scores.as_chunks::<{ 2 * LANES }>();
-    for pair in pairs {
-        let (halves, _) = pair.as_chunks::<LANES>();
-        let [left, right] = [load(&halves[0]), load(&halves[1])];
-        nan = _mm256_or_ps(nan, _mm256_cmp_ps::<_CMP_UNORD_Q>(left, right));
-        for lanes in [left, right] {
-            let kept = mask(_mm256_cmp_ps::<_CMP_GE_OQ>(lanes, least));
-            // SAFETY: `len` is at most the number of scores before these 8, and there is room for all scores.
-            unsafe { _mm256_storeu_si256(to.add(len).cast(), _mm256_add_epi32(base, shuffle(kept))) };
-            len += kept.count_ones() as usize;
-            base = _mm256_add_epi32(base, step);
+    let (groups, rest) = scores.as_chunks::<{ UNROLL * LANES }>();
+    for group in groups {
+        let (parts, _) = group.as_chunks::<LANES>();
+        let mut kept = [0; UNROLL];
+        for pair in [0, 2] {
+            let [left, right] = [load(&parts[pair]), load(&parts[pair + 1])];
+            nan = _mm256_or_ps(nan, _mm256_cmp_ps::<_CMP_UNORD_Q>(left, right));
+            kept[pair] = mask(_mm256_cmp_ps::<_CMP_GE_OQ>(left, least));
+            kept[pair + 1] = mask(_mm256_cmp_ps::<_CMP_GE_OQ>(right, least));
         }
+        for (kept, ahead) in kept.into_iter().zip([0, 8, 16, 24]) {
+            let indices = _mm256_add_epi32(_mm256_add_epi32(base, _mm256_set1_epi32(ahead)), shuffle(kept));
+            // SAFETY: `len` is at most the number of scores before these 8, and there is room for all scores.
+            unsafe { _mm256_storeu_si256(to.add(len).cast(), indices) };
+            len += kept.count_ones() as usize;
+        }
+        base = _mm256_add_epi32(base, _mm256_set1_epi32((UNROLL * LANES) as i32));
     }
     // SAFETY: `len` indices are written, within the capacity.
     unsafe { active.set_len(active.len() + len) };
