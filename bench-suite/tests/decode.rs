@@ -319,6 +319,7 @@ fn decoders_refuse_what_they_cannot_do() {
     model.store_down_by_neuron(&cpu).unwrap();
     assert!(refusal(&model, "fixed").contains("model file"));
     assert!(refusal(&model, "per-layer:density=0.1").contains("calibration"));
+    assert!(refusal(&model, "oracle:miss=0.1").contains("oracle:miss=0.10"));
     let mut decoder = Decoder::new(&model, &cpu, &PolicySpec::Dense, &Inputs::default(), 2).unwrap();
     assert!(decoder.push(300).unwrap_err().message.contains("300"));
     decoder.push(299).unwrap();
