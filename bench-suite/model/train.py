@@ -8,6 +8,7 @@ import argparse
 import copy
 import math
 import pathlib
+import signal
 import time
 from concurrent.futures import ThreadPoolExecutor
 
@@ -140,9 +141,13 @@ def main():
     for _ in range(step):
         following()
 
+    # Interrupted, it finishes its step and saves.
+    stop = []
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, lambda number, frame: stop.append(number))
     saved = started = time.monotonic()
     seen_before = seen
-    while step < arguments.steps:
+    while step < arguments.steps and not stop:
         which, batch = following()
         tokens, kind = corpus.padded([tasks, library][which], batch)
         for optimizer, base in zip(both, (arguments.rate, arguments.rate / 2)):
@@ -173,7 +178,7 @@ def main():
                 f" norm {norm.item():.2f} tokens {seen} ({pace:.0f}/s) zero gates {layers}",
                 flush=True,
             )
-        if time.monotonic() - saved > arguments.save_seconds or step == arguments.steps:
+        if time.monotonic() - saved > arguments.save_seconds or step == arguments.steps or stop:
             state = {"step": step, "seen": seen, "optimizers": [optimizer.state_dict() for optimizer in both]}
             save(checkpoint, shape=shape_of(model), model=model.state_dict(), **state)
             saved = time.monotonic()
