@@ -12,6 +12,7 @@
 //! | a policy with the audits that it learns from | [`audited`] |
 //! | what each policy does on 70B activations | [`outcomes`] |
 //! | model files, the models in them, text into tokens, tokens out of models | [`gguf`], [`model`], [`tokenizer`], [`decode`] |
+//! | code tasks in HumanEval's form, and their execution | [`tasks`] |
 //! | one file per command of the program | [`commands`] |
 
 pub mod audited;
@@ -32,6 +33,7 @@ mod replace;
 mod share;
 pub mod start;
 pub mod summary;
+pub mod tasks;
 pub mod timing;
 pub mod tokenizer;
 pub mod workload;

@@ -38,6 +38,13 @@ enum Command {
     Logits(commands::logits::LogitsArguments),
     /// Decode for real under a policy, and say what it computed and missed
     Run(commands::run::RunArguments),
+    /// Run completions of code tasks and give pass@1 of each policy, with its interval and a paired test against dense
+    Eval(commands::eval::EvalArguments),
+    /// Write code tasks in HumanEval's form: the held-out ones, or as many to train on as asked for
+    Tasks(commands::tasks::TasksArguments),
+    /// Serve code tasks to a parent process, under limits
+    #[command(name = bench_suite::tasks::pool::WORKER_COMMAND, hide = true)]
+    TaskWorker(commands::task_worker::TaskWorkerArguments),
 }
 
 fn main() -> ExitCode {
@@ -66,6 +73,9 @@ fn run(command: &Command) -> Result<()> {
         Command::Inspect(arguments) => commands::inspect::run(arguments),
         Command::Logits(arguments) => commands::logits::run(arguments),
         Command::Run(arguments) => commands::run::run(arguments),
+        Command::Eval(arguments) => commands::eval::run(arguments),
+        Command::Tasks(arguments) => commands::tasks::run(arguments),
+        Command::TaskWorker(arguments) => commands::task_worker::run(arguments),
     }
 }
 

@@ -12,6 +12,7 @@
 //! | one token out of operators | [`compose`], [`memory`] |
 //! | densities per layer | [`sparsity`] |
 //! | accuracy, or that it is unknown | [`quality`] |
+//! | how sure a pass rate is; results of other harnesses | [`pass_rate`], [`harness`] |
 //! | dollars | [`money`] |
 //! | PER in three forms | [`per`], [`anchors`], [`per_table`] |
 //! | ours against the dense kernels of others | [`peers`] |
@@ -71,6 +72,7 @@ pub mod estimate;
 mod family;
 pub mod fit;
 pub mod format;
+pub mod harness;
 mod hash;
 pub mod machine;
 pub mod memory;
@@ -80,6 +82,7 @@ mod number;
 pub mod operator;
 pub mod origin;
 pub mod page;
+pub mod pass_rate;
 pub mod peers;
 pub mod per;
 pub mod per_table;

@@ -3,6 +3,7 @@
 mod comparisons;
 pub mod compose;
 pub mod doctor;
+pub mod eval;
 pub mod inspect;
 pub mod logits;
 pub mod measure;
@@ -12,3 +13,5 @@ pub mod per;
 pub mod report;
 pub mod roof;
 pub mod run;
+pub mod task_worker;
+pub mod tasks;
