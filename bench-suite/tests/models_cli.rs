@@ -196,3 +196,24 @@ fn a_trace_holds_what_the_layers_saw() {
         }
     }
 }
+
+#[test]
+fn eval_lets_a_model_complete_tasks_the_same_on_any_number_of_threads() {
+    let (folder, path) = model(&SyntheticModel::default());
+    let saved = ["1", "2"].map(|threads| {
+        let save = folder.path().join(threads);
+        let policies = ["--policy", "dense", "fixed:0.0", "per-layer:density=0.25", "top-k:density=0.50"];
+        let few = ["--every", "120", "--tokens", "6", "--threads", threads, "--save", text(&save), "--csv"];
+        let printed = done(&[&["eval", "--model", text(&path)], &policies[..], &few[..]].concat());
+        let rows: Vec<Vec<&str>> = printed.lines().skip(1).map(|line| line.split(',').collect()).collect();
+        let totals: Vec<&str> = rows.iter().map(|row| row[3]).collect();
+        assert_eq!((rows.len(), totals.iter().all(|total| *total == "14")), (4, true), "{printed}");
+        let density = |row: usize| rows[row][1].parse::<f64>().unwrap();
+        assert_eq!((rows[0][0], density(0), density(3)), ("dense", 1.0, 0.5), "{printed}");
+        assert!(density(1) > 0.2 && density(1) < 0.8, "half of random gates are open: {printed}");
+        fs::read_to_string(save).unwrap()
+    });
+    assert_eq!(saved[0], saved[1]);
+    refused(&["eval", "--model", text(&path), "--tokens", "2048"], &["context of 2048"]);
+    refused(&["eval", "--model", text(&path), "--completions", "c.jsonl"], &["--completions"]);
+}

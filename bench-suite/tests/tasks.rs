@@ -293,7 +293,7 @@ fn results_of_other_harnesses_are_read() {
     let sample = |status: &str| json!([{"base_status": status, "plus_status": "fail"}]);
     let results = json!({"hash": "h", "eval": {"HumanEval/0": sample("pass"), "HumanEval/1": sample("fail")}});
     fs::write(&file, results.to_string()).unwrap();
-    let output = thresher(&["eval", "--results", file.to_str().unwrap(), "--model", "llama", "--json"]);
+    let output = thresher(&["eval", "--results", file.to_str().unwrap(), "--name", "llama", "--json"]);
     let records: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
     assert_eq!(records[0]["model"], "llama");
     assert_eq!((&records[0]["benchmark"], &records[0]["pass_at_1"]), (&json!("humaneval"), &json!(0.5)));

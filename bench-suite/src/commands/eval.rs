@@ -13,12 +13,15 @@ use cost_model::{
     harness::{QualityRecord, read_results},
 };
 use indicatif::{ProgressBar, ProgressStyle};
+use kernels_cpu::Cpu;
 use serde::{Serialize, de::DeserializeOwned};
+use threshold::PolicySpec;
 
 use crate::{
     Failure, Result,
     output::{TableFormat, print, print_csv, print_json, table},
     tasks::{
+        complete::Author,
         humaneval::{Python, PythonProblem},
         outcome::Outcome,
         pool::Pool,
@@ -27,20 +30,40 @@ use crate::{
     },
 };
 
+use super::models::{load, needs_calibration, open};
+
 /// Arguments of `thresher eval`.
 #[derive(Debug, Args)]
 pub struct EvalArguments {
+    /// A model that completes the held-out tasks: GGUF file, as llama.cpp or PowerInfer writes it
+    #[arg(long, value_name = "FILE.gguf", required_unless_present_any = ["completions", "results"])]
+    model: Option<PathBuf>,
+    /// Policies that it runs under, compared with the first `dense` among them
+    #[arg(long, value_name = "POLICY", value_delimiter = ' ', num_args = 1.., default_value = "dense", requires = "model")]
+    policy: Vec<PolicySpec>,
+    /// Only one task in so many
+    #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..), requires = "model")]
+    every: u32,
+    /// Tokens of a completion at most
+    #[arg(long, default_value_t = 120, value_parser = clap::value_parser!(u32).range(1..), requires = "model")]
+    tokens: u32,
+    /// Threads [default: all cores]
+    #[arg(long, value_parser = clap::value_parser!(u16).range(1..=4096), requires = "model")]
+    threads: Option<u16>,
+    /// Write the completions of the model, JSON lines as --completions reads them
+    #[arg(long, value_name = "FILE.jsonl", requires = "model")]
+    save: Option<PathBuf>,
     /// Completions to run, JSON lines: task_id, completion, and if you like policy (else dense) and density
-    #[arg(long, value_name = "FILE.jsonl", required_unless_present = "results")]
+    #[arg(long, value_name = "FILE.jsonl", conflicts_with = "model")]
     completions: Option<PathBuf>,
     /// Read results of evalplus or lm-evaluation-harness instead of running anything
-    #[arg(long, value_name = "FILE.json", conflicts_with_all = ["completions", "problems", "ks", "outcomes"])]
+    #[arg(long, value_name = "FILE.json", conflicts_with_all = ["model", "completions", "problems", "ks", "outcomes"])]
     results: Option<PathBuf>,
     /// The model that the results are of, where the file does not say
     #[arg(long, value_name = "NAME", requires = "results")]
-    model: Option<String>,
+    name: Option<String>,
     /// Problems in HumanEval's own form instead of the held-out ones of this program; needs --python
-    #[arg(long, value_name = "HumanEval.jsonl", requires = "python")]
+    #[arg(long, value_name = "HumanEval.jsonl", requires = "python", conflicts_with = "model")]
     problems: Option<PathBuf>,
     /// Run completions with this Python. They can then do whatever you can: read, write and send. Use a machine that
     /// holds nothing of value
@@ -61,28 +84,60 @@ pub struct EvalArguments {
 /// # Errors
 /// Files cannot be read or do not fit together; completions cannot be run.
 pub fn run(arguments: &EvalArguments) -> Result<()> {
-    match (&arguments.completions, &arguments.results) {
-        (Some(completions), _) => run_completions(arguments, completions),
-        (None, Some(results)) => print_results(arguments, results),
-        (None, None) => Err(Failure::input("nothing to score; give --completions or --results")),
+    match (&arguments.model, &arguments.completions, &arguments.results) {
+        (Some(model), ..) => run_completions(arguments, &complete(arguments, model)?),
+        (_, Some(completions), _) => run_completions(arguments, &read_lines(completions)?),
+        (.., Some(results)) => print_results(arguments, results),
+        (None, None, None) => Err(Failure::input("nothing to score; give --model, --completions or --results")),
     }
 }
 
-fn run_completions(arguments: &EvalArguments, completions: &Path) -> Result<()> {
-    let completions: Vec<Completion> = read_lines(completions)?;
-    let bar = ProgressBar::new(completions.len() as u64).with_style(
-        ProgressStyle::with_template("running completions {wide_bar} {pos}/{len}")
-            .unwrap_or_else(|_| ProgressStyle::default_bar()),
-    );
+fn progress(what: &'static str, len: usize) -> ProgressBar {
+    let template = format!("{what} {{wide_bar}} {{pos}}/{{len}}");
+    let style = ProgressStyle::with_template(&template).unwrap_or_else(|_| ProgressStyle::default_bar());
+    ProgressBar::new(len as u64).with_style(style)
+}
+
+/// The model's completions under every policy.
+fn complete(arguments: &EvalArguments, path: &Path) -> Result<Vec<Completion>> {
+    let file = open(path)?;
+    let (_, mut model, tokenizer) = load(&file)?;
+    let lacking = || Failure::input(format!("{}: key `tokenizer.ggml.model` is missing", path.display()));
+    let tokenizer = tokenizer.ok_or_else(lacking)?;
+    let cpu = Cpu::new()?;
+    if arguments.policy.iter().any(|policy| *policy != PolicySpec::Dense) {
+        model.store_down_by_neuron(&cpu)?;
+    }
+    let author = Author { model: &model, tokenizer: &tokenizer, most: arguments.tokens as usize };
+    let calibrated = arguments.policy.iter().any(needs_calibration);
+    let calibration = calibrated.then(|| author.calibration(&cpu)).transpose()?;
+    let problems: Vec<_> = suite::held_out().into_iter().step_by(arguments.every as usize).collect();
+    let threads = arguments.threads.map_or(cpu.threads(), usize::from);
+    let bar = progress("writing completions", problems.len() * arguments.policy.len());
+    let mut completions = Vec::new();
+    for policy in &arguments.policy {
+        completions.extend(author.complete(&problems, policy, calibration.as_ref(), threads, || bar.inc(1))?);
+    }
+    bar.finish_and_clear();
+    if let Some(path) = &arguments.save {
+        let lines = completions.iter().map(|c| Ok(serde_json::to_string(c)? + "\n")).collect::<Result<String>>()?;
+        write_atomically(path, lines.as_bytes())
+            .map_err(|e| Failure::input(format!("{}: {e}; check --save", path.display())))?;
+    }
+    Ok(completions)
+}
+
+fn run_completions(arguments: &EvalArguments, completions: &[Completion]) -> Result<()> {
+    let bar = progress("running completions", completions.len());
     let outcomes = match (&arguments.problems, &arguments.python) {
-        (Some(problems), Some(python)) => by_python(&read_lines(problems)?, python, &completions, &bar)?,
-        _ => by_interpreter(&completions, &bar)?,
+        (Some(problems), Some(python)) => by_python(&read_lines(problems)?, python, completions, &bar)?,
+        _ => by_interpreter(completions, &bar)?,
     };
     bar.finish_and_clear();
     if let Some(path) = &arguments.outcomes {
-        write_outcomes(path, &completions, &outcomes)?;
+        write_outcomes(path, completions, &outcomes)?;
     }
-    let scores = score(&completions, &outcomes, &arguments.ks)?;
+    let scores = score(completions, &outcomes, &arguments.ks)?;
     if arguments.format.json {
         print_json(&scores.iter().map(with_pass_at).collect::<Result<Vec<_>>>()?)
     } else if arguments.format.csv {
@@ -107,7 +162,7 @@ struct ResultRow {
 fn print_results(arguments: &EvalArguments, path: &Path) -> Result<()> {
     let name = path.display().to_string();
     let bytes = fs::read(path).map_err(|e| Failure::input(format!("{name}: {e}; check the path")))?;
-    let records = read_results(&bytes, &name, arguments.model.as_deref())?;
+    let records = read_results(&bytes, &name, arguments.name.as_deref())?;
     if arguments.format.json {
         return print_json(&records);
     }

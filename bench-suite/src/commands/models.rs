@@ -57,6 +57,11 @@ pub(crate) fn load<'f>(file: &'f MappedFile) -> Result<(Gguf<'f>, Model<'f>, Opt
     Ok((contents, model, tokenizer))
 }
 
+/// Whether a policy learns from a sample of scores before it starts.
+pub(crate) fn needs_calibration(policy: &PolicySpec) -> bool {
+    matches!(policy, PolicySpec::PerLayer(..) | PolicySpec::Dynamic(..))
+}
+
 impl ModelArguments {
     /// The threads and instruction set to run on.
     pub(crate) fn cpu(&self) -> Result<Cpu> {
@@ -73,10 +78,7 @@ impl ModelArguments {
             return Ok(None);
         }
         model.store_down_by_neuron(cpu)?;
-        match self.policy {
-            PolicySpec::PerLayer(..) | PolicySpec::Dynamic(..) => Ok(Some(calibrate(model, cpu, tokens)?)),
-            _ => Ok(None),
-        }
+        needs_calibration(&self.policy).then(|| calibrate(model, cpu, tokens)).transpose()
     }
 
     /// A decoder under the policy.

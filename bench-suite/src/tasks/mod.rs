@@ -12,9 +12,11 @@
 //! | what is held out | [`split`], [`suite`] |
 //! | a completion run, under limits | [`interpreter`], [`limits`], [`outcome`] |
 //! | many of them, in child processes under the kernel's limits too | [`pool`], [`worker`] |
+//! | completions by a model under a policy | [`complete`] |
 //! | HumanEval's own problems by the user's Python | [`humaneval`] |
 //! | pass@1, its interval, a paired test | [`score`] |
 
+pub mod complete;
 pub mod draw;
 pub mod families;
 pub mod family;
