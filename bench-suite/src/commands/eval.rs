@@ -30,7 +30,7 @@ use crate::{
     },
 };
 
-use super::models::{load, needs_calibration, open};
+use super::models::{load, needs_calibration, open, required};
 
 /// Arguments of `thresher eval`.
 #[derive(Debug, Args)]
@@ -102,8 +102,7 @@ fn progress(what: &'static str, len: usize) -> ProgressBar {
 fn complete(arguments: &EvalArguments, path: &Path) -> Result<Vec<Completion>> {
     let file = open(path)?;
     let (_, mut model, tokenizer) = load(&file)?;
-    let lacking = || Failure::input(format!("{}: key `tokenizer.ggml.model` is missing", path.display()));
-    let tokenizer = tokenizer.ok_or_else(lacking)?;
+    let tokenizer = required(tokenizer, path)?;
     let cpu = Cpu::new()?;
     if arguments.policy.iter().any(|policy| *policy != PolicySpec::Dense) {
         model.store_down_by_neuron(&cpu)?;

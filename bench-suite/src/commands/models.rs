@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use clap::Args;
-use kernels_cpu::{Cpu, Isa};
+use kernels_cpu::Cpu;
 use threshold::{Calibration, Inputs, PolicySpec};
 
 use crate::{
@@ -57,6 +57,12 @@ pub(crate) fn load<'f>(file: &'f MappedFile) -> Result<(Gguf<'f>, Model<'f>, Opt
     Ok((contents, model, tokenizer))
 }
 
+/// The tokenizer of a file that must have one, for commands that take or give text.
+pub(crate) fn required(tokenizer: Option<Tokenizer>, path: &Path) -> Result<Tokenizer> {
+    let lacking = || Failure::input(format!("{}: key `tokenizer.ggml.model` is missing", path.display()));
+    tokenizer.ok_or_else(lacking)
+}
+
 /// Whether a policy learns from a sample of scores before it starts.
 pub(crate) fn needs_calibration(policy: &PolicySpec) -> bool {
     matches!(policy, PolicySpec::PerLayer(..) | PolicySpec::Dynamic(..))
@@ -66,7 +72,7 @@ impl ModelArguments {
     /// The threads and instruction set to run on.
     pub(crate) fn cpu(&self) -> Result<Cpu> {
         match self.threads {
-            Some(threads) => Ok(Cpu::with(Isa::from_env()?, threads.into())?),
+            Some(threads) => Ok(Cpu::with_threads(threads.into())?),
             None => Ok(Cpu::new()?),
         }
     }

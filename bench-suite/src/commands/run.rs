@@ -16,7 +16,7 @@ use crate::{
     tokenizer::{TextStream, Tokenizer},
 };
 
-use super::models::{ModelArguments, load, of_file, open};
+use super::models::{ModelArguments, load, of_file, open, required};
 
 /// Arguments of `thresher run`.
 #[derive(Debug, Args)]
@@ -88,8 +88,7 @@ struct Answer {
 pub fn run(arguments: &RunArguments) -> Result<()> {
     let file = open(&arguments.model.model)?;
     let (_, mut model, tokenizer) = load(&file)?;
-    let lacking = || Failure::input(format!("{}: key `tokenizer.ggml.model` is missing", file.path().display()));
-    let tokenizer = tokenizer.ok_or_else(lacking)?;
+    let tokenizer = required(tokenizer, file.path())?;
     let prompt = tokenizer.encode(&arguments.prompt, false).map_err(of_file(file.path()))?;
     if prompt.is_empty() {
         return Err(Failure::input("the prompt is empty: give --prompt some text"));
