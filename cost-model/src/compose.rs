@@ -1,8 +1,8 @@
 //! One decoded token out of measured operators.
 //!
-//! Per layer: attention projections, predictor, selection, gate and up, down; per token also the
-//! KV cache and the LM head. Each term is read off the curve of its operator, at each layer's own
-//! density.
+//! Per layer: attention projections, predictor, selection, gate and up, down (or, where the gate
+//! itself scores, all three at once); per token also the KV cache and the LM head. Each term is read
+//! off the curve of its operator, at each layer's own density.
 //!
 //! Intervals: an operator's error is the same in every layer (its curve is either off or not), so
 //! within an operator the ends add; different operators err independently, so across operators the
@@ -27,8 +27,26 @@ use crate::record::{Measurement, Record};
 pub const DENSE: &str = "dense";
 
 const MS_PER_S: f64 = 1e3;
-/// Bytes per cached key or value: f16.
-pub(crate) const KV_BYTES: u64 = 2;
+/// Where a policy's scores come from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+pub enum Scorer {
+    /// They cost nothing: `dense` needs none, and an idealised policy is told them.
+    Free,
+    /// A low-rank predictor of that rank in every layer.
+    LowRank(usize),
+    /// The gate, computed whole: exact, and up and down alone are read by density.
+    Gate,
+}
+
+impl Scorer {
+    /// Rank of the predictor, where there is one.
+    pub fn rank(self) -> Option<usize> {
+        match self {
+            Self::LowRank(rank) => Some(rank),
+            Self::Free | Self::Gate => None,
+        }
+    }
+}
 
 /// What to decode, and how.
 #[derive(Clone, Debug, PartialEq, Serialize)]
@@ -39,12 +57,14 @@ pub struct Configuration {
     pub format: WeightFormat,
     /// Policy under its one spelling; opaque here but for [`DENSE`].
     pub policy: String,
-    /// Rank of the predictor in every layer; none if scores come for free.
-    pub predictor_rank: Option<usize>,
+    /// What scores the neurons.
+    pub scorer: Scorer,
     /// Share of FFN neurons computed, layer by layer.
     pub densities: Sourced<Vec<f64>>,
     /// Tokens in the KV cache.
     pub context_tokens: usize,
+    /// Format of cached keys and values.
+    pub kv_format: WeightFormat,
     /// Threads.
     pub threads: usize,
     /// Instruction set.
@@ -203,14 +223,18 @@ impl<'a> Composer<'a> {
         let c = configuration;
         check(c)?;
         let mut terms = vec![self.attention(c)?, self.kv_cache(c)?];
-        if let Some(rank) = c.predictor_rank {
+        if let Scorer::LowRank(rank) = c.scorer {
             terms.push(self.predictor(c, rank)?);
         }
         if c.policy != DENSE {
             terms.push(self.selection(c)?);
         }
-        terms.push(self.ffn(c, "FFN gate and up", Operator::GateUp)?);
-        terms.push(self.ffn(c, "FFN down", Operator::Down)?);
+        if c.scorer == Scorer::Gate {
+            terms.push(self.ffn(c, "FFN, gate first", Operator::FfnGateFirst)?);
+        } else {
+            terms.push(self.ffn(c, "FFN gate and up", Operator::GateUp)?);
+            terms.push(self.ffn(c, "FFN down", Operator::Down)?);
+        }
         terms.push(self.head(c)?);
         terms.push(uncounted(c));
         let ms_per_token = total(&terms);
@@ -355,9 +379,9 @@ fn gemv(curves: &FamilyCurves, c: &Configuration, shape: (usize, usize)) -> (Rea
     (curves.at(shape, 1.0, bytes), bytes)
 }
 
-/// Bytes of keys and values of the whole context, in f16.
+/// Bytes of keys and values of the whole context.
 pub(crate) fn kv_cache_bytes(c: &Configuration) -> u64 {
-    2 * KV_BYTES * (c.model.layers * c.model.kv_width() * c.context_tokens) as u64
+    2 * c.kv_format.bytes(c.model.layers * c.context_tokens, c.model.kv_width())
 }
 
 /// Norm weights and one embedding row: read, but too small to time.
@@ -386,9 +410,9 @@ fn assumptions(c: &Configuration) -> Vec<String> {
          are not counted"
             .to_owned(),
         "norms, RoPE, softmax and sampling take no time".to_owned(),
-        "attention over the cache runs at memory bandwidth, keys and values in f16".to_owned(),
+        format!("attention over the cache runs at memory bandwidth, keys and values in {}", c.kv_format),
     ];
-    if c.policy != DENSE && c.predictor_rank.is_none() {
+    if c.policy != DENSE && c.scorer == Scorer::Free {
         all.push("scores come for free: no predictor is counted".to_owned());
     }
     if let Origin::Assumed { why } = &c.densities.origin {
@@ -398,7 +422,7 @@ fn assumptions(c: &Configuration) -> Vec<String> {
 }
 
 fn check(c: &Configuration) -> Result<(), ComposeError> {
-    for (what, given) in [("context_tokens", c.context_tokens), ("predictor_rank", c.predictor_rank.unwrap_or(0))] {
+    for (what, given) in [("context_tokens", c.context_tokens), ("predictor_rank", c.scorer.rank().unwrap_or(0))] {
         if given > LARGEST {
             return Err(ComposeError::TooLarge { what, given });
         }
@@ -413,10 +437,11 @@ fn check(c: &Configuration) -> Result<(), ComposeError> {
         return Err(ComposeError::Density { layer, density });
     }
     if c.policy == DENSE {
-        let what = match (c.predictor_rank, densities.iter().find(|d| **d != 1.0)) {
-            (Some(rank), _) => format!("a predictor of rank {rank}"),
-            (None, Some(density)) => format!("density {density}"),
-            (None, None) => return Ok(()),
+        let what = match (c.scorer, densities.iter().find(|d| **d != 1.0)) {
+            (Scorer::LowRank(rank), _) => format!("a predictor of rank {rank}"),
+            (Scorer::Gate, _) => "scores by the gate".to_owned(),
+            (Scorer::Free, Some(density)) => format!("density {density}"),
+            (Scorer::Free, None) => return Ok(()),
         };
         return Err(ComposeError::NotDense { what });
     }

@@ -25,7 +25,7 @@
 //!
 //! ```
 //! use std::path::Path;
-//! use cost_model::compose::{Composer, Configuration};
+//! use cost_model::compose::{Composer, Configuration, Scorer};
 //! use cost_model::format::WeightFormat;
 //! use cost_model::model::ModelShape;
 //! use cost_model::money::{Prices, usd_per_mtok};
@@ -40,9 +40,10 @@
 //!     model,
 //!     format: WeightFormat::Q8_0,
 //!     policy: "top-k:density=0.10".into(),
-//!     predictor_rank: Some(1024),
+//!     scorer: Scorer::LowRank(1024),
 //!     densities: Sourced::new(vec![0.1; model.layers], Origin::assumed("an example")),
 //!     context_tokens: 2048,
+//!     kv_format: WeightFormat::F16,
 //!     threads: 2,
 //!     isa: "avx2".into(),
 //! })?;

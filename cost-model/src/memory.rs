@@ -12,7 +12,7 @@ pub struct Memory {
     pub weights: u64,
     /// Predictors of all layers.
     pub predictors: u64,
-    /// Keys and values of the context in f16.
+    /// Keys and values of the context.
     pub kv_cache: u64,
     /// One score (f32) and one active index (u32) per neuron, shared by all layers.
     pub index_tables: u64,
@@ -27,7 +27,7 @@ impl Memory {
         let ffn = (model.intermediate, model.hidden);
         let layer = model.attention().map(matrix).iter().sum::<u64>() + 3 * matrix(ffn);
         let tables = 2 * matrix((model.vocab, model.hidden));
-        let predictor = c.predictor_rank.map_or(0, |rank| Operator::Predictor.weight_bytes(c.format, ffn, 1.0, rank));
+        let predictor = c.scorer.rank().map_or(0, |rank| Operator::Predictor.weight_bytes(c.format, ffn, 1.0, rank));
         let selects = c.policy != DENSE;
         Self {
             weights: layer * layers + tables + model.parameters().norms * 4,

@@ -103,7 +103,7 @@ impl ConfigurationRow {
             format: c.format.to_string(),
             threads: c.threads,
             isa: c.isa.clone(),
-            predictor_rank: c.predictor_rank,
+            predictor_rank: c.scorer.rank(),
             context_tokens: c.context_tokens,
             density: densities.iter().sum::<f64>() / densities.len().max(1) as f64,
             density_origin: c.densities.origin.kind(),

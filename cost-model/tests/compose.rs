@@ -2,9 +2,11 @@
 
 #![allow(clippy::unwrap_used, reason = "a test")]
 
-use cost_model::compose::{ComposeError, Composer, Composition, Configuration, DENSE};
+use cost_model::compose::{ComposeError, Composer, Composition, Configuration, DENSE, Scorer};
+use cost_model::estimate::Estimate;
 use cost_model::format::WeightFormat;
 use cost_model::model::ModelShape;
+use cost_model::operator::Operator;
 use cost_model::origin::{Origin, Sourced};
 use cost_model::record::Record;
 
@@ -24,9 +26,10 @@ fn configuration(policy: &str, density: f64) -> Configuration {
         model,
         format: WeightFormat::Q8_0,
         policy: policy.into(),
-        predictor_rank: None,
+        scorer: Scorer::Free,
         densities: Sourced::new(vec![density; model.layers], Origin::assumed("a test")),
         context_tokens: 1000,
+        kv_format: WeightFormat::F16,
         threads: 2,
         isa: "avx2".into(),
     }
@@ -120,7 +123,7 @@ fn less_density_is_never_slower_nor_more_bytes() {
 fn predictors_are_timed_between_ranks_and_counted_in_memory() {
     let mut c = configuration("top-k:density=0.10", 0.1);
     let without = compose(&c).unwrap();
-    c.predictor_rank = Some(768);
+    c.scorer = Scorer::LowRank(768);
     let with = compose(&c).unwrap();
     let bytes = 768.0 * (8192.0 + 28672.0) * 34.0 / 32.0;
     let error = ms(&with, "predictor") / law_ms(80.0, 80.0 * bytes) - 1.0;
@@ -131,9 +134,43 @@ fn predictors_are_timed_between_ranks_and_counted_in_memory() {
     assert!(without.assumptions.iter().any(|a| a.contains("no predictor")));
     assert!(with.assumptions.iter().all(|a| !a.contains("no predictor")));
 
-    c.predictor_rank = Some(1919);
+    c.scorer = Scorer::LowRank(1919);
     let beyond = compose(&c).unwrap();
     assert!(beyond.terms.iter().all(|t| t.extrapolated == (t.name == "predictor")));
+}
+
+/// Where the gate scores, it is read whole, and only up and down by density: one term over the whole FFN.
+#[test]
+fn a_gate_that_scores_is_read_whole() {
+    let mut record = record();
+    let gate_up: Vec<_> = record.measurements.iter().filter(|m| m.operator == Operator::GateUp).cloned().collect();
+    record.measurements.extend(gate_up.into_iter().map(|mut m| {
+        m.operator = Operator::FfnGateFirst;
+        m.bytes = m.operator.weight_bytes(m.format, (m.rows, m.cols), m.density, 0);
+        let seconds = 1e-3 * law_ms(1.0, m.bytes as f64);
+        m.seconds = Estimate { median: seconds, low: 0.99 * seconds, high: 1.01 * seconds, ..m.seconds };
+        m
+    }));
+    let mut c = configuration("top-k:density=0.10", 0.1);
+    c.scorer = Scorer::Gate;
+    let composed = Composer::new(&record).unwrap().compose(&c).unwrap();
+    let rows = 80.0 * (28672.0 + 2.0 * 2867.0);
+    let error = ms(&composed, "FFN, gate first") / law_ms(80.0, rows * 8704.0) - 1.0;
+    assert!(error.abs() < TOLERANCE, "{error}");
+    assert!(composed.terms.iter().all(|t| t.name != "FFN down" && t.name != "predictor"));
+    assert!(composed.assumptions.iter().all(|a| !a.contains("no predictor")));
+    assert_eq!(composed.memory.predictors, 0);
+}
+
+/// A cache of wider numbers takes as much more to keep and to read.
+#[test]
+fn the_cache_is_as_wide_as_its_format() {
+    let mut c = configuration(DENSE, 1.0);
+    let narrow = compose(&c).unwrap();
+    c.kv_format = WeightFormat::F32;
+    let wide = compose(&c).unwrap();
+    assert_eq!(wide.memory.kv_cache, 2 * narrow.memory.kv_cache);
+    assert!((ms(&wide, "KV cache") / ms(&narrow, "KV cache") - 2.0).abs() < 1e-9);
 }
 
 #[test]
@@ -186,11 +223,13 @@ fn what_was_not_measured_is_refused_with_what_was() {
     refuse(|c| c.threads = 8, &["gemv avx2 q8_0 t8"]);
     refuse(|c| c.policy = "fixed:0.0".into(), &["fixed:0.0", "top-k:density=0.10"]);
     refuse(|c| c.context_tokens = usize::MAX, &["context_tokens"]);
-    refuse(|c| c.predictor_rank = Some(usize::MAX), &["predictor_rank"]);
+    refuse(|c| c.scorer = Scorer::LowRank(usize::MAX), &["predictor_rank"]);
     refuse(|c| c.densities.value.truncate(3), &["3 densities", "80 layers"]);
     refuse(|c| c.densities.value[7] = f64::NAN, &["NaN of layer 7"]);
     refuse(|c| c.densities.value[7] = 1.1, &["1.1 of layer 7"]);
     refuse(|c| c.policy = DENSE.into(), &["`dense` with density 0.1"]);
+    let dense_by_gate = |c: &mut Configuration| (c.policy, c.scorer) = (DENSE.into(), Scorer::Gate);
+    refuse(dense_by_gate, &["`dense` with scores by the gate"]);
 
     let mut record = record();
     record.bandwidth.clear();

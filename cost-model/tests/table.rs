@@ -3,7 +3,7 @@
 #![allow(clippy::unwrap_used, reason = "a test")]
 
 use cost_model::anchors::Anchors;
-use cost_model::compose::{Composer, Configuration, DENSE};
+use cost_model::compose::{Composer, Configuration, DENSE, Scorer};
 use cost_model::format::WeightFormat;
 use cost_model::model::ModelShape;
 use cost_model::money::{Prices, usd_per_mtok};
@@ -24,9 +24,10 @@ fn rows_say_what_is_unknown_and_what_is_assumed() {
             model,
             format: WeightFormat::Q8_0,
             policy: policy.into(),
-            predictor_rank: None,
+            scorer: Scorer::Free,
             densities: Sourced::new(vec![density; 80], Origin::assumed("a test")),
             context_tokens: 2048,
+            kv_format: WeightFormat::F16,
             threads: 2,
             isa: "avx2".into(),
         };

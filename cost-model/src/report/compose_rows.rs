@@ -1,6 +1,6 @@
 //! Every configuration that the records can answer for, composed and priced.
 
-use crate::compose::{ComposeError, Composer, Composition, Configuration, DENSE};
+use crate::compose::{ComposeError, Composer, Composition, Configuration, DENSE, Scorer};
 use crate::estimate::Interval;
 use crate::format::WeightFormat;
 use crate::model::ModelShape;
@@ -127,9 +127,10 @@ impl Bench<'_> {
             model: *self.model,
             format: self.format,
             policy: outcome.policy.clone(),
-            predictor_rank: outcome.needs_predictor.then(|| self.rank()),
+            scorer: if outcome.needs_predictor { Scorer::LowRank(self.rank()) } else { Scorer::Free },
             densities: outcome.densities.clone(),
             context_tokens: self.scenario.context_tokens.value,
+            kv_format: WeightFormat::F16,
             threads: setting.threads,
             isa: setting.isa.clone(),
         }
