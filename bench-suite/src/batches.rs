@@ -6,7 +6,7 @@ use serde::Serialize;
 
 use crate::{
     Result,
-    measure::{NO_REST, Roof, fitting_layer, progress_bar, run_rounds},
+    measure::{NO_REST, Roof, fitting_layer, progress_bar, run_rounds, timed_of},
     timing,
     workload::record_format,
 };
@@ -56,11 +56,11 @@ pub fn batches(cpu: &Cpu, formats: &[Format], densities: &[f64], rounds: usize) 
                 cases.push((0, layer.batched_ffn(cpu, density, batch)?));
             }
         }
-        run_rounds(rounds, cpus, &mut cases, Some((&mut roof, &mut bandwidth)), NO_REST, &progress)?;
+        run_rounds(rounds, cpus, &mut timed_of(&mut cases), Some((&mut roof, &mut bandwidth)), NO_REST, &progress)?;
         for (&density, cases) in densities.iter().zip(cases.chunks(BATCHES.len())) {
-            let alone = &cases[0].1.seconds;
+            let alone = &cases[0].1.timed.seconds;
             rows.extend(BATCHES.iter().zip(cases).filter_map(|(&batch, (_, case))| {
-                let per_token = case.seconds.iter().zip(alone).map(|(all, one)| all / (batch as f64 * one));
+                let per_token = case.timed.seconds.iter().zip(alone).map(|(all, one)| all / (batch as f64 * one));
                 Some(BatchRow {
                     isa: case.subject.isa.clone(),
                     format: record_format(format),
@@ -68,8 +68,8 @@ pub fn batches(cpu: &Cpu, formats: &[Format], densities: &[f64], rounds: usize) 
                     batch,
                     threads: cpu.threads(),
                     bytes: case.subject.bytes,
-                    seconds: timing::median(&case.seconds)?,
-                    ratio: timing::median(&case.ratios)?,
+                    seconds: timing::median(&case.timed.seconds)?,
+                    ratio: timing::median(&case.timed.ratios)?,
                     per_token: timing::median(&per_token.collect::<Vec<_>>())?,
                 })
             }));

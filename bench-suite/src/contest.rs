@@ -14,7 +14,7 @@ use crate::{
     Result,
     measure::{
         DENSITIES, Roof, best_per_thread_count, fitting_layer, formats_that_fit_together, list, progress_bar,
-        run_rounds,
+        run_rounds, timed_of,
     },
     peers::{self, Peer},
     timing,
@@ -64,7 +64,7 @@ pub fn compare(plan: &Plan, peers: &[Box<dyn Peer>], machine: Machine, provenanc
             cases.extend(ours.into_iter().chain(theirs).map(|case| Ok((0, case?))).collect::<Result<Vec<_>>>()?);
         }
         progress.set_message(format!("{} FFNs in {}", cases.len(), list(formats)));
-        run_rounds(plan.rounds, &cpus, &mut cases, Some((&mut roof, &mut bandwidth)), REST, &progress)?;
+        run_rounds(plan.rounds, &cpus, &mut timed_of(&mut cases), Some((&mut roof, &mut bandwidth)), REST, &progress)?;
         let cases: Vec<Case<'_>> = cases.into_iter().map(|(_, case)| case).collect();
         contests.extend(formats.iter().map(|&format| contest(format, cpu, &cases)));
     }
@@ -85,20 +85,20 @@ fn contest(format: Format, cpu: &Cpu, cases: &[Case<'_>]) -> Contest {
     let format = record_format(format);
     let (ours, theirs): (Vec<_>, Vec<_>) =
         cases.iter().filter(|c| c.subject.format == format).partition(|c| c.subject.isa == own_isa);
-    let median = |case: &&Case<'_>| timing::median(&case.seconds).map_or(f64::INFINITY, |e| e.median);
+    let median = |case: &&Case<'_>| timing::median(&case.timed.seconds).map_or(f64::INFINITY, |e| e.median);
     let best = theirs.iter().copied().min_by(|a, b| median(a).total_cmp(&median(b)));
     let timing = |who: &str, case: &Case<'_>, speedups: &[f64]| {
         Some(Timing {
             who: who.to_owned(),
             density: case.subject.density,
             bytes: case.subject.bytes,
-            seconds: timing::median(&case.seconds)?,
-            ratio: timing::median(&case.ratios),
+            seconds: timing::median(&case.timed.seconds)?,
+            ratio: timing::median(&case.timed.ratios),
             speedup: timing::median(speedups),
         })
     };
     let ours = ours.iter().filter_map(|case| {
-        let rounds = best.iter().flat_map(|best| best.seconds.iter().zip(&case.seconds));
+        let rounds = best.iter().flat_map(|best| best.timed.seconds.iter().zip(&case.timed.seconds));
         timing(OURS, case, &rounds.map(|(theirs, ours)| theirs / ours).collect::<Vec<_>>())
     });
     let theirs = theirs.iter().filter_map(|case| timing(&case.subject.isa, case, &[]));

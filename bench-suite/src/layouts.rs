@@ -11,7 +11,7 @@ use serde::Serialize;
 
 use crate::{
     Result,
-    measure::{NO_REST, Roof, fitting_layer, progress_bar, run_rounds},
+    measure::{NO_REST, Roof, fitting_layer, progress_bar, run_rounds, timed_of},
     timing,
     workload::record_format,
 };
@@ -59,16 +59,17 @@ pub fn layouts(cpu: &Cpu, formats: &[Format], densities: &[f64], rounds: usize) 
             cases.push((0, layer.whole_ffn(cpu, density)?));
             cases.push((0, layer.bundled_ffn(cpu, density)?));
         }
-        run_rounds(rounds, cpus, &mut cases, Some((&mut roof, &mut bandwidth)), NO_REST, &progress)?;
+        run_rounds(rounds, cpus, &mut timed_of(&mut cases), Some((&mut roof, &mut bandwidth)), NO_REST, &progress)?;
         rows.extend(densities.iter().zip(cases.chunks(2)).filter_map(|(&density, pair)| {
             let [(_, matrices), (_, bundle)] = pair else { return None };
+            let (subject, matrices, bundle) = (&matrices.subject, &matrices.timed, &bundle.timed);
             let speedups: Vec<f64> = matrices.seconds.iter().zip(&bundle.seconds).map(|(m, b)| m / b).collect();
             Some(LayoutRow {
-                isa: matrices.subject.isa.clone(),
+                isa: subject.isa.clone(),
                 format: record_format(format),
                 density,
                 threads: cpu.threads(),
-                bytes: matrices.subject.bytes,
+                bytes: subject.bytes,
                 matrices: timing::median(&matrices.seconds)?,
                 matrices_ratio: timing::median(&matrices.ratios)?,
                 bundle: timing::median(&bundle.seconds)?,

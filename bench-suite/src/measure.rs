@@ -21,7 +21,7 @@ use crate::{
     outcomes::Activations,
     start::{Start, starts},
     timing,
-    workload::{Case, Layer, SHAPE, Subject, Work, select},
+    workload::{Case, Layer, SHAPE, Subject, Timed, Work, select},
 };
 
 /// What to measure.
@@ -162,7 +162,14 @@ pub fn measure(plan: &Plan, machine: Machine, provenance: Provenance) -> Result<
         );
         let mut cases = layer_cases(plan, &cpus, &layers)?;
         progress.set_message(format!("{} operators in {}", cases.len(), list(formats)));
-        run_rounds(plan.rounds, &cpus, &mut cases, Some((&mut roof, &mut bandwidth)), NO_REST, &progress)?;
+        run_rounds(
+            plan.rounds,
+            &cpus,
+            &mut timed_of(&mut cases),
+            Some((&mut roof, &mut bandwidth)),
+            NO_REST,
+            &progress,
+        )?;
         record.measurements.extend(cases.iter().flat_map(|(_, case)| case.measurement()));
         for cpu in cpus.iter().filter(|cpu| plan.starts && cpu.threads() == most) {
             progress.set_message("small calls");
@@ -171,7 +178,7 @@ pub fn measure(plan: &Plan, machine: Machine, provenance: Provenance) -> Result<
     }
     progress.set_message("selection");
     let mut selections = selection_cases(plan)?;
-    run_rounds(plan.rounds, &cpus, &mut selections, None, NO_REST, &progress)?;
+    run_rounds(plan.rounds, &cpus, &mut timed_of(&mut selections), None, NO_REST, &progress)?;
     record.measurements.extend(selections.iter().flat_map(|(_, case)| case.measurement()));
     progress.finish_and_clear();
     if record.measurements.is_empty() {
@@ -238,6 +245,11 @@ pub(crate) fn fitting_layer(cpu: &Cpu, format: Format) -> Result<Layer> {
 /// A case and which of the pools it runs on.
 pub(crate) type Placed<'a> = (usize, Case<'a>);
 
+/// What the cases have to time, each with its pool.
+pub(crate) fn timed_of<'c, 'a>(cases: &'c mut [Placed<'a>]) -> Vec<(usize, &'c mut Timed<'a>)> {
+    cases.iter_mut().map(|(pool, case)| (*pool, &mut case.timed)).collect()
+}
+
 fn layer_cases<'a>(plan: &Plan, cpus: &'a [Cpu], layers: &'a [Layer]) -> Result<Vec<Placed<'a>>> {
     let mut cases = Vec::new();
     for (layer, (pool, cpu)) in layers.iter().flat_map(|layer| cpus.iter().enumerate().map(move |cpu| (layer, cpu))) {
@@ -267,25 +279,25 @@ fn selection_cases<'a>(plan: &Plan) -> Result<Vec<Placed<'a>>> {
     Ok(cases)
 }
 
-/// Runs every case once a round, after one round that does not count, each after a `rest`. With a roof, the case's pool
-/// reads memory just before and just after the case, and the ratio is taken against the mean of the two: shared
+/// Runs each once a round, after one round that does not count, each after a `rest`. With a roof, its pool
+/// reads memory just before and just after it, and the ratio is taken against the mean of the two: shared
 /// machines change speed within tens of milliseconds.
 pub(crate) fn run_rounds(
     rounds: usize,
     cpus: &[Cpu],
-    cases: &mut [Placed<'_>],
+    timed: &mut [(usize, &mut Timed<'_>)],
     mut roof: Option<(&mut Roof, &mut Vec<Vec<f64>>)>,
     rest: Duration,
     progress: &ProgressBar,
 ) -> Result<()> {
     for round in 0..=rounds {
         let counts = round > 0;
-        for (pool, case) in &mut *cases {
+        for (pool, timed) in &mut *timed {
             let cpu = &cpus[*pool];
-            let run = &mut case.run;
+            let run = &mut timed.run;
             sleep(rest);
             let mut read = || roof.as_mut().map(|(roof, _)| roof.bytes_per_s(cpu)).transpose();
-            let (seconds, result, bytes_per_s) = if case.brings_threads {
+            let (seconds, result, bytes_per_s) = if timed.brings_threads {
                 let before = cpu.install(&mut read)?;
                 let (seconds, result) = time(run);
                 sleep(rest);
@@ -299,9 +311,9 @@ pub(crate) fn run_rounds(
             };
             result?;
             if counts {
-                case.seconds.push(seconds);
+                timed.seconds.push(seconds);
                 if let (Some((before, after)), Some((_, bandwidth))) = (bytes_per_s, &mut roof) {
-                    case.ratios.push(seconds * (before + after) / 2.0 / case.subject.bytes as f64);
+                    timed.ratios.push(seconds * (before + after) / 2.0 / timed.bytes as f64);
                     bandwidth[*pool].extend([before, after]);
                 }
             }

@@ -53,7 +53,7 @@ pub(crate) fn starts(rounds: usize, cpu: &Cpu, layers: &[Layer], roof: &mut Roof
     let mut samples = vec![[Vec::new(), Vec::new()]; layers.len()];
     for round in 0..=rounds {
         for (case, [awake, asleep]) in cases.iter_mut().zip(&mut samples) {
-            let run = &mut case.run;
+            let run = &mut case.timed.run;
             let warm = cpu.install(|| {
                 roof.bytes_per_s(cpu)?;
                 seconds(run)

@@ -144,10 +144,10 @@ impl Gate {
     }
 }
 
-/// A subject with what it takes to run it once, and the times it took.
-pub struct Case<'a> {
-    /// What is timed.
-    pub subject: Subject,
+/// Something to time in turn with others, and the times it took.
+pub struct Timed<'a> {
+    /// Bytes that it reads out of memory.
+    pub bytes: u64,
     /// Runs it once.
     pub run: Box<dyn FnMut() -> Result<()> + Send + 'a>,
     /// Whether it has threads of its own: ours then have to be asleep.
@@ -158,9 +158,24 @@ pub struct Case<'a> {
     pub ratios: Vec<f64>,
 }
 
+impl<'a> Timed<'a> {
+    /// To be timed; `run` has no threads of its own.
+    pub fn new(bytes: u64, run: impl FnMut() -> Result<()> + Send + 'a) -> Self {
+        Self { bytes, run: Box::new(run), brings_threads: false, seconds: Vec::new(), ratios: Vec::new() }
+    }
+}
+
+/// An operator to time.
+pub struct Case<'a> {
+    /// What it is.
+    pub subject: Subject,
+    /// How to run it, and the times it took.
+    pub timed: Timed<'a>,
+}
+
 impl<'a> Case<'a> {
     fn new(subject: Subject, run: impl FnMut() -> Result<()> + Send + 'a) -> Self {
-        Self { subject, run: Box::new(run), brings_threads: false, seconds: Vec::new(), ratios: Vec::new() }
+        Self { timed: Timed::new(subject.bytes, run), subject }
     }
 
     /// The measurement, once there are times.
@@ -176,8 +191,8 @@ impl<'a> Case<'a> {
             density: subject.density,
             threads: subject.threads,
             bytes: subject.bytes,
-            seconds: timing::median(&self.seconds)?,
-            ratio: timing::median(&self.ratios),
+            seconds: timing::median(&self.timed.seconds)?,
+            ratio: timing::median(&self.timed.ratios),
             policy: subject.policy,
             rank: subject.rank,
         })
@@ -390,8 +405,9 @@ impl Layer {
         let mut y = vec![0.0; HIDDEN];
         let kernel = format!("{}/{}", peer.name(), self.format);
         let subject = Subject { kernel, isa: peer.name().to_owned(), ..Work::Ffn(1.0).subject(cpu, self.format)? };
-        let case = Case::new(subject, move || run(&self.x, &mut y));
-        Ok(Case { brings_threads: peer.brings_threads(), ..case })
+        let mut case = Case::new(subject, move || run(&self.x, &mut y));
+        case.timed.brings_threads = peer.brings_threads();
+        Ok(case)
     }
 
     /// A dense projection with `rows` outputs, as attention and the LM head have.
