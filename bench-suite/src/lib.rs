@@ -9,6 +9,7 @@
 //! | a measurement record out of them | [`measure`] |
 //! | what one small call costs; two layouts; several tokens at once | [`start`], [`layouts`], [`batches`] |
 //! | other people's dense kernels, and ours against them | [`peers`], [`contest`] |
+//! | layers to decode through, and that decode against what its operators compose to | [`stack`], [`validation`] |
 //! | a policy with the audits that it learns from | [`audited`] |
 //! | what each policy does on 70B activations | [`outcomes`] |
 //! | model files, the models in them, text into tokens, tokens out of models | [`gguf`], [`model`], [`tokenizer`], [`decode`] |
@@ -31,11 +32,13 @@ pub mod output;
 pub mod peers;
 mod replace;
 mod share;
+pub mod stack;
 pub mod start;
 pub mod summary;
 pub mod tasks;
 pub mod timing;
 pub mod tokenizer;
+pub mod validation;
 pub mod workload;
 
 pub use failure::{Failure, Result};

@@ -30,6 +30,8 @@ enum Command {
     Per(commands::per::PerArguments),
     /// Hold every operator against this machine's measured memory roof
     Roof(commands::roof::RoofArguments),
+    /// Say how far what is composed is from what is decoded for real
+    Validate(commands::validate::ValidateArguments),
     /// Time our sparse FFN against the dense ones of OpenBLAS, gemm and ggml, where this build has them
     Peers(commands::peers::PeersArguments),
     /// Say what a model file holds, checked whole as for loading
@@ -69,6 +71,7 @@ fn run(command: &Command) -> Result<()> {
         Command::Compose(arguments) => commands::compose::run(arguments),
         Command::Per(arguments) => commands::per::run(arguments),
         Command::Roof(arguments) => commands::roof::run(arguments),
+        Command::Validate(arguments) => commands::validate::run(arguments),
         Command::Peers(arguments) => commands::peers::run(arguments),
         Command::Inspect(arguments) => commands::inspect::run(arguments),
         Command::Logits(arguments) => commands::logits::run(arguments),

@@ -250,7 +250,7 @@ pub(crate) fn timed_of<'c, 'a>(cases: &'c mut [Placed<'a>]) -> Vec<(usize, &'c m
     cases.iter_mut().map(|(pool, case)| (*pool, &mut case.timed)).collect()
 }
 
-fn layer_cases<'a>(plan: &Plan, cpus: &'a [Cpu], layers: &'a [Layer]) -> Result<Vec<Placed<'a>>> {
+pub(crate) fn layer_cases<'a>(plan: &Plan, cpus: &'a [Cpu], layers: &'a [Layer]) -> Result<Vec<Placed<'a>>> {
     let mut cases = Vec::new();
     for (layer, (pool, cpu)) in layers.iter().flat_map(|layer| cpus.iter().enumerate().map(move |cpu| (layer, cpu))) {
         for work in plan.work(cpu, layer.format())? {
@@ -260,7 +260,7 @@ fn layer_cases<'a>(plan: &Plan, cpus: &'a [Cpu], layers: &'a [Layer]) -> Result<
     Ok(cases)
 }
 
-fn selection_cases<'a>(plan: &Plan) -> Result<Vec<Placed<'a>>> {
+pub(crate) fn selection_cases<'a>(plan: &Plan) -> Result<Vec<Placed<'a>>> {
     let mut cases = Vec::new();
     if plan.policies.is_empty() || !plan.operators.contains(&Operator::Select) {
         return Ok(cases);

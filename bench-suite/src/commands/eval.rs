@@ -19,6 +19,7 @@ use threshold::PolicySpec;
 
 use crate::{
     Failure, Result,
+    decode::needs_calibration,
     output::{TableFormat, print, print_csv, print_json, table},
     tasks::{
         complete::Author,
@@ -30,7 +31,7 @@ use crate::{
     },
 };
 
-use super::models::{load, needs_calibration, open, required};
+use super::models::{load, open, required};
 
 /// Arguments of `thresher eval`.
 #[derive(Debug, Args)]

@@ -15,3 +15,4 @@ pub mod roof;
 pub mod run;
 pub mod task_worker;
 pub mod tasks;
+pub mod validate;

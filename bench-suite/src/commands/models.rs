@@ -8,7 +8,7 @@ use threshold::{Calibration, Inputs, PolicySpec};
 
 use crate::{
     Failure, Result,
-    decode::{Decoder, Scorer, calibrate},
+    decode::{Decoder, Scorer, calibrate, needs_calibration},
     gguf::{Gguf, MappedFile},
     model::Model,
     tokenizer::Tokenizer,
@@ -61,11 +61,6 @@ pub(crate) fn load<'f>(file: &'f MappedFile) -> Result<(Gguf<'f>, Model<'f>, Opt
 pub(crate) fn required(tokenizer: Option<Tokenizer>, path: &Path) -> Result<Tokenizer> {
     let lacking = || Failure::input(format!("{}: key `tokenizer.ggml.model` is missing", path.display()));
     tokenizer.ok_or_else(lacking)
-}
-
-/// Whether a policy learns from a sample of scores before it starts.
-pub(crate) fn needs_calibration(policy: &PolicySpec) -> bool {
-    matches!(policy, PolicySpec::PerLayer(..) | PolicySpec::Dynamic(..))
 }
 
 impl ModelArguments {

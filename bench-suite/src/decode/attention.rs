@@ -8,7 +8,7 @@
 //! The first is a GEMV and the last a neuron-major down, so both run on the kernels that FFNs run on, each head on one
 //! thread. The cache holds f32: what f16 would round costs logits more than f32 weights do.
 
-use kernels_cpu::{Cpu, Format, Matrix, WeightBuffer};
+use kernels_cpu::{Cpu, Format, Matrix, WeightBuffer, synthetic::Random};
 
 use crate::{Failure, Result, model::Config, share::share};
 
@@ -61,6 +61,19 @@ impl Attention {
 
     pub(crate) fn capacity(&self) -> usize {
         self.capacity
+    }
+
+    /// Random keys and values in [-1, 1) for the first `tokens` positions of every layer and head.
+    pub(crate) fn fill(&mut self, tokens: usize) {
+        let head_bytes = self.capacity * self.head_size * F32;
+        let filled = tokens * self.head_size * F32;
+        for (layer, cache) in self.layers.iter_mut().enumerate() {
+            for (which, rows) in [cache.keys.bytes_mut(), cache.values.bytes_mut()].into_iter().enumerate() {
+                let mut random = Random::new((2 * layer + which) as u64);
+                let values = rows.chunks_exact_mut(head_bytes).flat_map(|head| head[..filled].as_chunks_mut().0);
+                values.for_each(|bytes| *bytes = random.signed().to_le_bytes());
+            }
+        }
     }
 
     /// Attends from `query` (all heads, turned) to positions up to and including `position`, whose `key` (turned) and

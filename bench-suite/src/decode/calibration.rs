@@ -10,6 +10,11 @@ use super::{
     ffn::{down_norms, gate_score, predictors},
 };
 
+/// Whether a policy learns from a sample of scores before it starts.
+pub fn needs_calibration(policy: &PolicySpec) -> bool {
+    matches!(policy, PolicySpec::PerLayer(..) | PolicySpec::Dynamic(..))
+}
+
 /// Decodes `tokens` densely and collects, layer by layer, the scores that a policy would have seen and the output mass
 /// `|h| ‖down‖` of every neuron.
 ///

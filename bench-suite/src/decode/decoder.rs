@@ -133,7 +133,33 @@ impl<'m> Decoder<'m> {
 
     /// Forgets all tokens. What the policy has learned and the statistics stay.
     pub fn clear(&mut self) {
-        self.position = 0;
+        self.truncate(0);
+    }
+
+    /// Forgets all tokens but the first `tokens`.
+    pub fn truncate(&mut self, tokens: usize) {
+        self.position = self.position.min(tokens);
+    }
+
+    /// Stands after `tokens` tokens that were never read, with random keys and values: to time a long context without
+    /// the hours of reading one.
+    ///
+    /// # Errors
+    /// More tokens than the cache holds.
+    pub fn pretend(&mut self, tokens: usize) -> Result<()> {
+        if tokens > self.attention.capacity() {
+            let capacity = self.attention.capacity();
+            return Err(Failure::input(format!("{tokens} tokens in a KV cache for {capacity}: make room for more")));
+        }
+        let cpu = self.cpu;
+        cpu.install(|| self.attention.fill(tokens));
+        self.position = tokens;
+        Ok(())
+    }
+
+    /// Leaves audits out that the policy did not ask for; what it missed is then unknown.
+    pub fn leave_out_audits(&mut self) {
+        self.ffns.leave_out_audits();
     }
 
     /// Tokens read since the start or the last [`clear`](Self::clear).

@@ -3,6 +3,7 @@
 //! ```text
 //!   dense            gate, up of all ─▶ down
 //!   by predictor     residual ─▶ fc1, fc2 ─▶ scores ─▶ policy ─▶ gate of the active ─▶ up, down of those that fire
+//!                                              under SiLU, where all that is active fires: ─▶ gate, up ─▶ down
 //!   by gate          gate of all ─▶ scores ─▶ policy ─▶ up, down of those that fire
 //! ```
 //! Without a predictor the gate itself is the score, and never wrong: a policy then saves up and down but no gate. Under
@@ -104,6 +105,8 @@ struct Sparse<'m> {
     scores: Vec<f32>,
     audited: Vec<u32>,
     sample: Vec<f32>,
+    /// Whether skipped neurons are looked at even where the policy does not ask for it.
+    always_audits: bool,
     /// Time of audits that the policy did not ask for.
     aside: Duration,
 }
@@ -132,6 +135,13 @@ impl<'m> Ffns<'m> {
     /// Time spent on audits that the policy did not ask for, since the start.
     pub(crate) fn aside(&self) -> Duration {
         self.sparse.as_ref().map_or(Duration::ZERO, |sparse| sparse.aside)
+    }
+
+    /// Leaves audits out that the policy did not ask for.
+    pub(crate) fn leave_out_audits(&mut self) {
+        if let Some(sparse) = &mut self.sparse {
+            sparse.always_audits = false;
+        }
     }
 
     /// `y` = the FFN of the input.
@@ -240,6 +250,7 @@ impl<'m> Sparse<'m> {
             scores: vec![0.0; neurons],
             audited: Vec::with_capacity(AUDITED_ROWS),
             sample: Vec::with_capacity(AUDITED_ROWS),
+            always_audits: true,
             aside: Duration::ZERO,
         })
     }
@@ -255,7 +266,54 @@ impl<'m> Sparse<'m> {
         y: &mut [f32],
     ) -> Result<(usize, usize, Option<f64>)> {
         self.select(cpu, layer, weights, activation, input)?;
+        self.fire(cpu, weights, activation, input.x)?;
+        y.fill(0.0);
+        cpu.down(&by_neuron(weights)?, &self.h, &self.fired, y)?;
+
+        let start = Instant::now();
+        let audits = self.always_audits || self.policy.needs_audit();
+        let audit = audits.then(|| self.audit(cpu, layer, weights, activation, input)).transpose()?;
+        let useful = (activation == Activation::Relu).then_some(self.fired.len());
+        self.policy.observe(layer, &Feedback { computed: self.active.len(), useful, audit })?;
+        if !self.policy.needs_audit() {
+            self.aside += start.elapsed();
+        }
+        Ok((self.active.len(), self.fired.len(), audit.and_then(|audit| audit.miss())))
+    }
+
+    /// Sets `active`, and `gate` of all neurons where they are the scores.
+    fn select(
+        &mut self,
+        cpu: &Cpu,
+        layer: usize,
+        weights: &Layer<'_>,
+        activation: Activation,
+        FfnInput { residual, x, all }: FfnInput<'_>,
+    ) -> Result<()> {
+        if let Some(predictor) = self.predictors.get_mut(layer) {
+            predictor.scores(cpu, residual, &mut self.scores)?;
+            self.policy.select(layer, &self.scores, &mut self.active)?;
+        } else {
+            self.gate.resize(self.scores.len(), 0.0);
+            cpu.gemv(&weights.gate, x, &all[..self.scores.len()], &mut self.gate)?;
+            self.scores.iter_mut().zip(&self.gate).for_each(|(score, &gate)| *score = gate_score(activation, gate));
+            self.policy.select(layer, &self.scores, &mut self.active)?;
+        }
+        Ok(())
+    }
+
+    /// Sets `fired`, and `h` of those that fire.
+    fn fire(&mut self, cpu: &Cpu, weights: &Layer<'_>, activation: Activation, x: &[f32]) -> Result<()> {
         let by_gate = self.predictors.is_empty();
+        if !by_gate && activation == Activation::Silu {
+            self.fired.clone_from(&self.active);
+            self.h.resize(self.fired.len(), 0.0);
+            return Ok(cpu.gate_up(&weights.gate, &weights.up, activation, x, &self.fired, &mut self.h)?);
+        }
+        if !by_gate {
+            self.gate.resize(self.active.len(), 0.0);
+            cpu.gemv(&weights.gate, x, &self.active, &mut self.gate)?;
+        }
         self.fired.clear();
         self.h.clear();
         for (position, &neuron) in self.active.iter().enumerate() {
@@ -268,41 +326,8 @@ impl<'m> Sparse<'m> {
             }
         }
         self.up.resize(self.fired.len(), 0.0);
-        cpu.gemv(&weights.up, input.x, &self.fired, &mut self.up)?;
+        cpu.gemv(&weights.up, x, &self.fired, &mut self.up)?;
         self.h.iter_mut().zip(&self.up).for_each(|(h, up)| *h *= up);
-        y.fill(0.0);
-        cpu.down(&by_neuron(weights)?, &self.h, &self.fired, y)?;
-
-        let start = Instant::now();
-        let audit = self.audit(cpu, layer, weights, activation, input)?;
-        let useful = (activation == Activation::Relu).then_some(self.fired.len());
-        self.policy.observe(layer, &Feedback { computed: self.active.len(), useful, audit: Some(audit) })?;
-        if !self.policy.needs_audit() {
-            self.aside += start.elapsed();
-        }
-        Ok((self.active.len(), self.fired.len(), audit.miss()))
-    }
-
-    /// Sets `active`, and `gate` of the active neurons or of all.
-    fn select(
-        &mut self,
-        cpu: &Cpu,
-        layer: usize,
-        weights: &Layer<'_>,
-        activation: Activation,
-        FfnInput { residual, x, all }: FfnInput<'_>,
-    ) -> Result<()> {
-        if let Some(predictor) = self.predictors.get_mut(layer) {
-            predictor.scores(cpu, residual, &mut self.scores)?;
-            self.policy.select(layer, &self.scores, &mut self.active)?;
-            self.gate.resize(self.active.len(), 0.0);
-            cpu.gemv(&weights.gate, x, &self.active, &mut self.gate)?;
-        } else {
-            self.gate.resize(self.scores.len(), 0.0);
-            cpu.gemv(&weights.gate, x, &all[..self.scores.len()], &mut self.gate)?;
-            self.scores.iter_mut().zip(&self.gate).for_each(|(score, &gate)| *score = gate_score(activation, gate));
-            self.policy.select(layer, &self.scores, &mut self.active)?;
-        }
         Ok(())
     }
 

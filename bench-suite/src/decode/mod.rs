@@ -20,7 +20,7 @@ mod rope;
 mod sampler;
 mod trace;
 
-pub use calibration::calibrate;
+pub use calibration::{calibrate, needs_calibration};
 pub use decoder::{Decoder, Seen};
 pub use ffn::{LayerStatistics, Scorer};
 pub use sampler::Sampler;

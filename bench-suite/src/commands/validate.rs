@@ -1,0 +1,196 @@
+//! `thresher validate`: is the composition true?
+
+use clap::Args;
+use kernels_cpu::Format;
+use serde::Serialize;
+use threshold::PolicySpec;
+
+use crate::{
+    Failure, Result,
+    machine::{this_build, this_machine},
+    measure::RANKS,
+    output::{TableFormat, print, print_csv, print_json, table},
+    validation::{Plan, Row, Validation, validate},
+};
+
+/// Arguments of `thresher validate`.
+#[derive(Debug, Args)]
+pub struct ValidateArguments {
+    /// Decode through layers of LLaMA-70B's shape for real, as many as memory holds, and compare with what their operators,
+    /// timed alone in the same rounds, compose to
+    #[arg(long, required = true)]
+    measured: bool,
+    /// Weight formats: f32, f16, bf16, q8_0, q4_0
+    #[arg(long, value_delimiter = ',', default_value = "f16,q8_0,q4_0")]
+    format: Vec<Format>,
+    /// Policies; each but dense runs scored by predictors and scored by gates
+    #[arg(
+        long,
+        value_name = "POLICY",
+        value_delimiter = ' ',
+        num_args = 1..,
+        default_value = "dense top-k:density=0.50 top-k:density=0.25 top-k:density=0.10 top-k:density=0.05"
+    )]
+    policy: Vec<PolicySpec>,
+    /// Tokens in the KV cache
+    #[arg(long, value_delimiter = ',', default_value = "128,2048")]
+    context: Vec<u32>,
+    /// Thread counts [default: all cores]
+    #[arg(long, value_delimiter = ',', value_parser = clap::value_parser!(u16).range(1..=4096))]
+    threads: Vec<u16>,
+    /// Layers at most
+    #[arg(long, default_value_t = 80, value_parser = clap::value_parser!(u16).range(1..=1000))]
+    layers: u16,
+    /// Rank of the predictors
+    #[arg(long, default_value_t = RANKS[1] as u32, value_parser = clap::value_parser!(u32).range(1..=16384))]
+    rank: u32,
+    /// Times that each token and each operator is run
+    #[arg(long, default_value_t = 11, value_parser = clap::value_parser!(u32).range(6..=100_000))]
+    rounds: u32,
+    /// Exit with 1 where the composition misses its goals
+    #[arg(long)]
+    check: bool,
+    #[command(flatten)]
+    table: TableFormat,
+}
+
+/// Of the errors of tokens: median and 90th percentile.
+const TOKEN_GOALS: [f64; 2] = [0.05, 0.10];
+/// Of the errors of a curve at a point that it was not drawn through.
+const CURVE_GOALS: [f64; 2] = [0.05, 0.15];
+
+/// A line of `--csv`.
+#[derive(Debug, Serialize)]
+struct FlatRow {
+    format: String,
+    policy: String,
+    scorer: &'static str,
+    density: f64,
+    context: usize,
+    threads: usize,
+    layers: usize,
+    measured_ms: f64,
+    measured_low: f64,
+    measured_high: f64,
+    composed_ms: f64,
+    composed_low: f64,
+    composed_high: f64,
+    error: f64,
+}
+
+/// Runs the command.
+///
+/// # Errors
+/// Not enough memory; a policy that cannot be built; with `--check`, goals that are missed.
+pub fn run(arguments: &ValidateArguments) -> Result<()> {
+    let machine = this_machine();
+    let threads = if arguments.threads.is_empty() {
+        vec![machine.logical_cores]
+    } else {
+        arguments.threads.iter().map(|&threads| usize::from(threads)).collect()
+    };
+    if let Some(&threads) = threads.iter().find(|&&threads| threads > machine.logical_cores) {
+        return Err(Failure::input(format!(
+            "{threads} threads on {} cores: use at most as many",
+            machine.logical_cores
+        )));
+    }
+    let plan = Plan {
+        formats: arguments.format.clone(),
+        policies: arguments.policy.clone(),
+        contexts: arguments.context.iter().map(|&tokens| tokens as usize).collect(),
+        threads,
+        layers: arguments.layers.into(),
+        rank: arguments.rank as usize,
+        rounds: arguments.rounds as usize,
+    };
+    let validation = validate(&plan, &machine, &this_build())?;
+    let (tokens, curves) = (errors_of_tokens(&validation), quantiles(validation.left_out.clone()));
+    if arguments.table.csv {
+        print_csv(&validation.rows.iter().map(flat).collect::<Vec<_>>())?;
+    } else if arguments.table.json {
+        print_json(&validation)?;
+    } else {
+        print(&for_people(&validation, tokens, curves))?;
+    }
+    let missed = |errors: [f64; 2], goals: [f64; 2]| errors.iter().zip(goals).any(|(error, goal)| *error > goal);
+    if arguments.check && (missed(tokens, TOKEN_GOALS) || missed(curves, CURVE_GOALS)) {
+        return Err(Failure::short("the composition is further from what was decoded than it should be"));
+    }
+    Ok(())
+}
+
+fn errors_of_tokens(validation: &Validation) -> [f64; 2] {
+    quantiles(validation.rows.iter().map(|row| row.error().abs()).collect())
+}
+
+/// Median and 90th percentile, by nearest ranks; 0 of nothing.
+fn quantiles(mut errors: Vec<f64>) -> [f64; 2] {
+    errors.sort_by(f64::total_cmp);
+    let rank = |share: f64| ((share * errors.len() as f64).ceil() as usize).saturating_sub(1);
+    [0.5, 0.9].map(|share| errors.get(rank(share)).copied().unwrap_or(0.0))
+}
+
+fn flat(row: &Row) -> FlatRow {
+    FlatRow {
+        format: row.format.to_string(),
+        policy: row.policy.clone(),
+        scorer: row.scorer,
+        density: row.density,
+        context: row.context,
+        threads: row.threads,
+        layers: row.layers,
+        measured_ms: row.measured_ms.median,
+        measured_low: row.measured_ms.low,
+        measured_high: row.measured_ms.high,
+        composed_ms: row.composed_ms.median,
+        composed_low: row.composed_ms.low,
+        composed_high: row.composed_ms.high,
+        error: row.error(),
+    }
+}
+
+fn for_people(validation: &Validation, tokens: [f64; 2], curves: [f64; 2]) -> String {
+    let ms = |value: f64| format!("{value:.2}");
+    let percent = |share: f64| format!("{:.1} %", 100.0 * share);
+    let rows = validation.rows.iter().map(|row| {
+        let measured = row.measured_ms;
+        vec![
+            row.format.to_string(),
+            row.policy.clone(),
+            row.scorer.to_owned(),
+            format!("{:.3}", row.density),
+            row.context.to_string(),
+            row.threads.to_string(),
+            row.layers.to_string(),
+            ms(measured.median),
+            format!("{} to {}", ms(measured.low), ms(measured.high)),
+            ms(row.composed_ms.median),
+            format!("{:+.1} %", 100.0 * row.error()),
+        ]
+    });
+    let header = [
+        "format",
+        "policy",
+        "scored by",
+        "density",
+        "context",
+        "threads",
+        "layers",
+        "decoded ms",
+        "95 %",
+        "composed ms",
+        "error",
+    ];
+    let goal = |errors: [f64; 2], goals: [f64; 2]| {
+        let [median, p90] = errors.map(percent);
+        format!("median {median}, p90 {p90} (goals {} and {})", percent(goals[0]), percent(goals[1]))
+    };
+    format!(
+        "{}error: composed over decoded, below 0 where the real token took longer; both from the same rounds.\n\
+         tokens: {}\npoints of curves, each from the others: {}\n",
+        table(&header, 3, rows),
+        goal(tokens, TOKEN_GOALS),
+        goal(curves, CURVE_GOALS),
+    )
+}

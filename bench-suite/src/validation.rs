@@ -1,0 +1,261 @@
+//! Composed against real: whole tokens through a stack of layers, beside the operators that they are composed of.
+//!
+//! ```text
+//!   one round    roof | gate_up 0.1 | roof | down 0.1 | roof | ... | roof | a token, top-k 0.1 | roof | a token, dense | roof
+//!   afterwards   medians of the operators ─▶ composer ─▶ ms/token      against      median of the tokens
+//! ```
+//! Both sides are timed in the same rounds: a machine that changes speed changes it for both.
+
+use cost_model::{
+    compose::{Composer, Configuration, DENSE, Scorer},
+    curve::LeftOut,
+    estimate::Interval,
+    format::WeightFormat,
+    machine::Machine,
+    origin::{Origin, Sourced},
+    record::{Provenance, Record},
+};
+use kernels_cpu::{Cpu, Format};
+use serde::Serialize;
+use threshold::{Calibration, Inputs, PolicySpec};
+
+use crate::{
+    Failure, Result,
+    decode::{Decoder, calibrate, needs_calibration},
+    machine::available_memory_bytes,
+    measure::{
+        self, NO_REST, Roof, best_per_thread_count, fitting_layer, layer_cases, progress_bar, run_rounds,
+        selection_cases, timed_of, widest,
+    },
+    model::Model,
+    stack::Stack,
+    timing,
+    workload::{Layer, SHAPE, Timed, record_format},
+};
+
+/// What to decode.
+#[derive(Debug, Clone)]
+pub struct Plan {
+    /// Weight formats, a stack each.
+    pub formats: Vec<Format>,
+    /// Policies; each but `dense` runs scored by predictors and scored by gates.
+    pub policies: Vec<PolicySpec>,
+    /// Tokens in the KV cache.
+    pub contexts: Vec<usize>,
+    /// Thread counts.
+    pub threads: Vec<usize>,
+    /// Layers at most; memory may hold fewer.
+    pub layers: usize,
+    /// Rank of the predictors.
+    pub rank: usize,
+    /// Times that each token and each operator is run.
+    pub rounds: usize,
+}
+
+/// A token, decoded and composed.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct Row {
+    /// Weight format.
+    pub format: WeightFormat,
+    /// Policy.
+    pub policy: String,
+    /// `predictor`, `gate`, or nothing for `dense`.
+    pub scorer: &'static str,
+    /// Share of neurons computed, the mean over layers.
+    pub density: f64,
+    /// Tokens in the KV cache.
+    pub context: usize,
+    /// Threads.
+    pub threads: usize,
+    /// Layers of the stack.
+    pub layers: usize,
+    /// Milliseconds of a token as decoded.
+    pub measured_ms: Interval,
+    /// Milliseconds of a token as composed.
+    pub composed_ms: Interval,
+}
+
+impl Row {
+    /// By how much the composition is off, relative to what was measured; below 0 where the real token took longer.
+    pub fn error(&self) -> f64 {
+        self.composed_ms.median / self.measured_ms.median - 1.0
+    }
+}
+
+/// How far the composition is from the truth.
+#[derive(Debug, Clone, Serialize)]
+pub struct Validation {
+    /// Every token.
+    pub rows: Vec<Row>,
+    /// Relative errors of points of the operators' curves, each predicted by the others between its neighbours.
+    pub left_out: Vec<f64>,
+}
+
+/// Memory that stays free for everything else.
+const SPARE_BYTES: u64 = 1 << 30;
+/// Tokens that a policy is calibrated on, where it needs to be.
+const CALIBRATION_TOKENS: [u32; 2] = [1, 2];
+/// Tokens before anything is timed, so that policies that learn have begun to.
+const WARM_TOKENS: u32 = 2;
+
+/// Carries out a plan.
+///
+/// # Errors
+/// Not enough memory for one layer; a policy that cannot be built.
+pub fn validate(plan: &Plan, machine: &Machine, provenance: &Provenance) -> Result<Validation> {
+    let mut all = Validation { rows: Vec::new(), left_out: Vec::new() };
+    for &format in &plan.formats {
+        let part = validate_format(plan, format, machine, provenance)?;
+        all.rows.extend(part.rows);
+        all.left_out.extend(part.left_out);
+    }
+    Ok(all)
+}
+
+/// Layers that memory holds beside one layer for the operators, at most as many as are wanted.
+fn depth(plan: &Plan, format: Format, rank: usize) -> Result<usize> {
+    let (layer, once) = Stack::bytes(format, rank);
+    let free = available_memory_bytes();
+    let taken = once + Layer::bytes(format)? as u64 + SPARE_BYTES;
+    // 0 means that the system does not say.
+    let fit = if free == 0 { plan.layers } else { (free.saturating_sub(taken) / layer) as usize };
+    match fit.min(plan.layers) {
+        0 => Err(Failure::input(format!(
+            "a {format} stack of one layer takes {:.1} GB and {:.1} GB of memory is free: close something, or validate \
+             another format",
+            (taken + layer) as f64 / 1e9,
+            free as f64 / 1e9
+        ))),
+        layers => Ok(layers),
+    }
+}
+
+/// A token that is timed, and what is to be said of it.
+struct Token<'a> {
+    pool: usize,
+    policy: PolicySpec,
+    predictors: bool,
+    context: usize,
+    /// Layer by layer.
+    densities: Vec<f64>,
+    timed: Timed<'a>,
+}
+
+fn validate_format(plan: &Plan, format: Format, machine: &Machine, provenance: &Provenance) -> Result<Validation> {
+    let rank = plan.rank.next_multiple_of(format.block_len());
+    let operators = measure::Plan {
+        formats: vec![format],
+        threads: plan.threads.clone(),
+        ranks: vec![rank],
+        policies: plan.policies.clone(),
+        ..measure::Plan::standard(machine, plan.rounds)
+    };
+    let cpus = operators.cpus(&operators.threads)?;
+    let mut roof = Roof::new(widest(&cpus)?)?;
+    let layers = depth(plan, format, rank)?;
+    let progress = progress_bar((layers + plan.rounds) as u64);
+    progress.set_message(format!("filling {layers} layers with weights: {format}"));
+    let stack = Stack::new(widest(&cpus)?, format, layers, rank, || progress.inc(1))?;
+    let models = [stack.model(false)?, stack.model(true)?];
+    let layer = [fitting_layer(widest(&cpus)?, format)?];
+
+    progress.set_message(format!("first tokens: {format}"));
+    let mut tokens = tokens(plan, &cpus, &models)?;
+    let mut cases = layer_cases(&operators, &cpus, &layer)?;
+    cases.extend(selection_cases(&operators)?);
+    progress.set_message(format!("{} tokens, {} operators: {format}", tokens.len(), cases.len()));
+    let mut bandwidth = vec![Vec::new(); cpus.len()];
+    let mut turns = timed_of(&mut cases);
+    turns.extend(tokens.iter_mut().map(|token| (token.pool, &mut token.timed)));
+    run_rounds(plan.rounds, &cpus, &mut turns, Some((&mut roof, &mut bandwidth)), NO_REST, &progress)?;
+    progress.finish_and_clear();
+
+    let mut record = Record::new(machine.clone(), provenance.clone());
+    record.bandwidth = best_per_thread_count(&cpus, &bandwidth);
+    record.measurements.extend(cases.iter().filter_map(|(_, case)| case.measurement()));
+    let composer = Composer::new(&record)?;
+    let row = |token: &Token<'_>| row(&composer, &cpus, format, rank, token);
+    let between = |points: Vec<LeftOut>| points.into_iter().filter(|p| !p.extrapolated).map(|p| p.error());
+    let left_out = composer.curves().flat_map(|(_, curve)| between(curve.leave_one_out())).collect();
+    Ok(Validation { rows: tokens.iter().map(row).collect::<Result<_>>()?, left_out })
+}
+
+/// Every policy, scored by gates and by predictors, at every context on every pool.
+fn tokens<'a>(plan: &Plan, cpus: &'a [Cpu], [by_gate, by_predictor]: &'a [Model<'a>; 2]) -> Result<Vec<Token<'a>>> {
+    let mut tokens = Vec::new();
+    let calibrated = plan.policies.iter().any(needs_calibration);
+    for (predictors, model) in [(false, by_gate), (true, by_predictor)] {
+        let calibration = calibrated.then(|| calibrate(model, widest(cpus)?, &CALIBRATION_TOKENS)).transpose()?;
+        for &policy in &plan.policies {
+            if policy == PolicySpec::Dense && predictors {
+                continue;
+            }
+            for &context in &plan.contexts {
+                for (pool, cpu) in cpus.iter().enumerate() {
+                    let (densities, timed) = token(cpu, model, &policy, calibration.as_ref(), context)?;
+                    tokens.push(Token { pool, policy, predictors, context, densities, timed });
+                }
+            }
+        }
+    }
+    Ok(tokens)
+}
+
+/// One token after `context` others, and the density of each layer as it was just before.
+fn token<'a>(
+    cpu: &'a Cpu,
+    model: &'a Model<'a>,
+    policy: &PolicySpec,
+    calibration: Option<&Calibration>,
+    context: usize,
+) -> Result<(Vec<f64>, Timed<'a>)> {
+    let inputs = Inputs { calibration, ..Inputs::default() };
+    let mut decoder = Decoder::new(model, cpu, policy, &inputs, context + 1)?;
+    decoder.leave_out_audits();
+    decoder.pretend(context)?;
+    let vocabulary = model.vocabulary() as u32;
+    let mut next = 0;
+    let mut step = move |decoder: &mut Decoder<'_>| {
+        next = (next + 1) % vocabulary;
+        decoder.truncate(context);
+        decoder.push(next)?;
+        decoder.logits().map(drop)
+    };
+    (0..WARM_TOKENS).try_for_each(|_| step(&mut decoder))?;
+    let densities: Vec<f64> = decoder.statistics().iter().map(|layer| layer.density(SHAPE.intermediate)).collect();
+    // No bytes: how a token stands to the roof is not asked.
+    Ok((densities, Timed::new(0, move || step(&mut decoder))))
+}
+
+fn row(composer: &Composer<'_>, cpus: &[Cpu], format: Format, rank: usize, token: &Token<'_>) -> Result<Row> {
+    let cpu = &cpus[token.pool];
+    let layers = token.densities.len();
+    let (scorer, name) = match (&token.policy, token.predictors) {
+        (PolicySpec::Dense, _) => (Scorer::Free, ""),
+        (_, true) => (Scorer::LowRank(rank), "predictor"),
+        (_, false) => (Scorer::Gate, "gate"),
+    };
+    let configuration = Configuration {
+        model: Stack::shape(layers),
+        format: record_format(format),
+        policy: if scorer == Scorer::Free { DENSE.to_owned() } else { token.policy.to_string() },
+        scorer,
+        densities: Sourced::new(token.densities.clone(), Origin::derived("the tokens that were decoded")),
+        context_tokens: token.context + 1,
+        kv_format: WeightFormat::F32,
+        threads: cpu.threads(),
+        isa: cpu.kernel(format).isa().to_string(),
+    };
+    let measured = timing::median(&token.timed.seconds).ok_or_else(|| Failure::input("no rounds to validate with"))?;
+    Ok(Row {
+        format: configuration.format,
+        policy: configuration.policy.clone(),
+        scorer: name,
+        density: token.densities.iter().sum::<f64>() / layers as f64,
+        context: token.context,
+        threads: configuration.threads,
+        layers,
+        measured_ms: measured.interval().scale(1e3),
+        composed_ms: composer.compose(&configuration)?.ms_per_token,
+    })
+}
