@@ -6,8 +6,10 @@
 //! ```
 //! Both sides are timed in the same rounds: a machine that changes speed changes it for both.
 
+use std::sync::{Arc, Mutex, PoisonError};
+
 use cost_model::{
-    compose::{Composer, Configuration, DENSE, Scorer},
+    compose::{Composer, Composition, Configuration, DENSE, Scorer},
     curve::LeftOut,
     estimate::Interval,
     format::WeightFormat,
@@ -21,7 +23,7 @@ use threshold::{Calibration, Inputs, PolicySpec};
 
 use crate::{
     Failure, Result,
-    decode::{Decoder, calibrate, needs_calibration},
+    decode::{Decoder, Part, calibrate, needs_calibration},
     machine::available_memory_bytes,
     measure::{
         self, NO_REST, Roof, best_per_thread_count, fitting_layer, layer_cases, progress_bar, run_rounds,
@@ -73,6 +75,19 @@ pub struct Row {
     pub measured_ms: Interval,
     /// Milliseconds of a token as composed.
     pub composed_ms: Interval,
+    /// Both, part by part.
+    pub parts: Vec<PartRow>,
+}
+
+/// A part of a token, decoded and composed.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct PartRow {
+    /// Which.
+    pub part: Part,
+    /// Milliseconds as decoded: median over tokens.
+    pub measured_ms: f64,
+    /// Milliseconds as composed.
+    pub composed_ms: f64,
 }
 
 impl Row {
@@ -130,6 +145,9 @@ fn depth(plan: &Plan, format: Format, rank: usize) -> Result<usize> {
     }
 }
 
+/// Seconds of each part, token by token.
+type PartTimes = [Vec<f64>; Part::ALL.len()];
+
 /// A token that is timed, and what is to be said of it.
 struct Token<'a> {
     pool: usize,
@@ -138,6 +156,7 @@ struct Token<'a> {
     context: usize,
     /// Layer by layer.
     densities: Vec<f64>,
+    parts: Arc<Mutex<PartTimes>>,
     timed: Timed<'a>,
 }
 
@@ -192,8 +211,8 @@ fn tokens<'a>(plan: &Plan, cpus: &'a [Cpu], [by_gate, by_predictor]: &'a [Model<
             }
             for &context in &plan.contexts {
                 for (pool, cpu) in cpus.iter().enumerate() {
-                    let (densities, timed) = token(cpu, model, &policy, calibration.as_ref(), context)?;
-                    tokens.push(Token { pool, policy, predictors, context, densities, timed });
+                    let decoder = decoder(cpu, model, &policy, calibration.as_ref(), context)?;
+                    tokens.push(Token::new(pool, policy, predictors, context, decoder)?);
                 }
             }
         }
@@ -201,30 +220,70 @@ fn tokens<'a>(plan: &Plan, cpus: &'a [Cpu], [by_gate, by_predictor]: &'a [Model<
     Ok(tokens)
 }
 
-/// One token after `context` others, and the density of each layer as it was just before.
-fn token<'a>(
+/// A decoder after `context` tokens.
+fn decoder<'a>(
     cpu: &'a Cpu,
     model: &'a Model<'a>,
     policy: &PolicySpec,
     calibration: Option<&Calibration>,
     context: usize,
-) -> Result<(Vec<f64>, Timed<'a>)> {
+) -> Result<Decoder<'a>> {
     let inputs = Inputs { calibration, ..Inputs::default() };
     let mut decoder = Decoder::new(model, cpu, policy, &inputs, context + 1)?;
     decoder.leave_out_audits();
     decoder.pretend(context)?;
-    let vocabulary = model.vocabulary() as u32;
-    let mut next = 0;
-    let mut step = move |decoder: &mut Decoder<'_>| {
-        next = (next + 1) % vocabulary;
-        decoder.truncate(context);
-        decoder.push(next)?;
-        decoder.logits().map(drop)
-    };
-    (0..WARM_TOKENS).try_for_each(|_| step(&mut decoder))?;
-    let densities: Vec<f64> = decoder.statistics().iter().map(|layer| layer.density(SHAPE.intermediate)).collect();
-    // No bytes: how a token stands to the roof is not asked.
-    Ok((densities, Timed::new(0, move || step(&mut decoder))))
+    Ok(decoder)
+}
+
+impl<'a> Token<'a> {
+    /// The token after `context` others, with the density of each layer as it was just before.
+    fn new(pool: usize, policy: PolicySpec, predictors: bool, context: usize, decoder: Decoder<'a>) -> Result<Self> {
+        let mut decoder = decoder;
+        let parts = Arc::new(Mutex::new(PartTimes::default()));
+        let seen = Arc::clone(&parts);
+        let mut next = 0;
+        let mut step = move |decoder: &mut Decoder<'_>| {
+            next = (next + 1) % SHAPE.vocab as u32;
+            let before = decoder.clock().spent();
+            decoder.truncate(context);
+            decoder.push(next)?;
+            decoder.logits()?;
+            let mut seen = seen.lock().unwrap_or_else(PoisonError::into_inner);
+            for ((times, before), after) in seen.iter_mut().zip(before).zip(decoder.clock().spent()) {
+                times.push((after - before).as_secs_f64());
+            }
+            Ok(())
+        };
+        (0..WARM_TOKENS).try_for_each(|_| step(&mut decoder))?;
+        let layers = decoder.statistics().iter();
+        let densities = layers.map(|layer| layer.density(SHAPE.intermediate)).collect();
+        // No bytes: how a token stands to the roof is not asked.
+        let timed = Timed::new(0, move || step(&mut decoder));
+        Ok(Self { pool, policy, predictors, context, densities, parts, timed })
+    }
+
+    fn parts(&self, composed: &Composition) -> Vec<PartRow> {
+        let times = self.parts.lock().unwrap_or_else(PoisonError::into_inner);
+        let row = |(part, times): (Part, &Vec<f64>)| {
+            let terms = composed.terms.iter().filter(|term| part_of(term.name) == part);
+            let composed_ms = terms.map(|term| term.ms.median).sum();
+            PartRow { part, measured_ms: timing::median(times).map_or(0.0, |t| 1e3 * t.median), composed_ms }
+        };
+        Part::ALL.into_iter().zip(times.iter()).map(row).collect()
+    }
+}
+
+/// Where a term of a composition is spent.
+fn part_of(term: &str) -> Part {
+    match term {
+        "attention projections" => Part::Projections,
+        "KV cache" => Part::Cache,
+        "predictor" => Part::Predictor,
+        "selection" => Part::Selection,
+        "LM head" => Part::Head,
+        term if term.starts_with("FFN") => Part::Ffn,
+        _ => Part::Rest,
+    }
 }
 
 fn row(composer: &Composer<'_>, cpus: &[Cpu], format: Format, rank: usize, token: &Token<'_>) -> Result<Row> {
@@ -247,6 +306,7 @@ fn row(composer: &Composer<'_>, cpus: &[Cpu], format: Format, rank: usize, token
         isa: cpu.kernel(format).isa().to_string(),
     };
     let measured = timing::median(&token.timed.seconds).ok_or_else(|| Failure::input("no rounds to validate with"))?;
+    let composed = composer.compose(&configuration)?;
     Ok(Row {
         format: configuration.format,
         policy: configuration.policy.clone(),
@@ -256,6 +316,7 @@ fn row(composer: &Composer<'_>, cpus: &[Cpu], format: Format, rank: usize, token
         threads: configuration.threads,
         layers,
         measured_ms: measured.interval().scale(1e3),
-        composed_ms: composer.compose(&configuration)?.ms_per_token,
+        composed_ms: composed.ms_per_token,
+        parts: token.parts(&composed),
     })
 }

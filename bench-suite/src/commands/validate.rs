@@ -182,14 +182,35 @@ fn for_people(validation: &Validation, tokens: [f64; 2], curves: [f64; 2]) -> St
         "composed ms",
         "error",
     ];
+    let parts = validation.rows.iter().map(|row| {
+        let named = [row.format.to_string(), row.policy.clone(), row.scorer.to_owned(), row.context.to_string()];
+        let both = row.parts.iter().map(|part| format!("{} / {}", ms(part.measured_ms), ms(part.composed_ms)));
+        named.into_iter().chain([row.threads.to_string()]).chain(both).collect()
+    });
+    let parts_header = [
+        "format",
+        "policy",
+        "scored by",
+        "context",
+        "threads",
+        "projections",
+        "KV cache",
+        "predictor",
+        "selection",
+        "FFN",
+        "LM head",
+        "rest",
+    ];
     let goal = |errors: [f64; 2], goals: [f64; 2]| {
         let [median, p90] = errors.map(percent);
         format!("median {median}, p90 {p90} (goals {} and {})", percent(goals[0]), percent(goals[1]))
     };
     format!(
-        "{}error: composed over decoded, below 0 where the real token took longer; both from the same rounds.\n\
+        "{}error: composed over decoded, below 0 where the real token took longer; both from the same rounds.\n\n\
+         {}decoded / composed, milliseconds of a token\n\n\
          tokens: {}\npoints of curves, each from the others: {}\n",
         table(&header, 3, rows),
+        table(&parts_header, 3, parts),
         goal(tokens, TOKEN_GOALS),
         goal(curves, CURVE_GOALS),
     )

@@ -13,6 +13,7 @@ use crate::{
 use super::{
     LayerStatistics,
     attention::Attention,
+    clock::{Clock, Part},
     ffn::{FfnInput, Ffns},
     norm::rms_norm,
     rope::Rotation,
@@ -41,6 +42,7 @@ pub struct Decoder<'m> {
     logits: Vec<f32>,
     /// Gates and ups of all neurons, where somebody looks.
     seen: [Vec<f32>; 2],
+    clock: Clock,
     /// Time spent for those who look.
     aside: Duration,
 }
@@ -98,6 +100,7 @@ impl<'m> Decoder<'m> {
             y: zeros(config.hidden),
             logits: zeros(model.vocabulary()),
             seen: [Vec::new(), Vec::new()],
+            clock: Clock::new(),
             aside: Duration::ZERO,
         })
     }
@@ -126,8 +129,10 @@ impl<'m> Decoder<'m> {
     /// None in practice.
     pub fn logits(&mut self) -> Result<&[f32]> {
         let (cpu, model) = (self.cpu, self.model);
+        self.clock.start();
         rms_norm(&self.x, &model.output_norm, model.config.norm_epsilon, &mut self.normed);
         whole(cpu, &model.output, &self.normed, &self.all, &mut self.logits)?;
+        self.clock.lap(Part::Head);
         Ok(&self.logits)
     }
 
@@ -172,6 +177,11 @@ impl<'m> Decoder<'m> {
         &self.ffns.statistics
     }
 
+    /// Where the time of all tokens went, audits and observers aside.
+    pub fn clock(&self) -> &Clock {
+        &self.clock
+    }
+
     /// Forgets the statistics.
     pub fn clear_statistics(&mut self) {
         self.ffns.statistics.fill(LayerStatistics::default());
@@ -192,6 +202,7 @@ impl<'m> Decoder<'m> {
         if self.position == self.attention.capacity() {
             return Err(Failure::input(format!("the KV cache is full after {} tokens", self.position)));
         }
+        self.clock.start();
         self.x.copy_from_slice(&embedding.format().decode_row(row));
         self.rotation.at(self.position);
         for (index, layer) in model.layers.iter().enumerate() {
@@ -201,9 +212,11 @@ impl<'m> Decoder<'m> {
                 let start = Instant::now();
                 self.show(index, layer, observer)?;
                 self.aside += start.elapsed();
+                self.clock.start();
             }
             let input = FfnInput { residual: &self.x, x: &self.normed, all: &self.all };
-            self.ffns.run(self.cpu, index, input, &mut self.y)?;
+            self.clock.lap(Part::Rest);
+            self.ffns.run(self.cpu, index, input, &mut self.clock, &mut self.y)?;
             add(&mut self.x, &self.y);
         }
         self.position += 1;
@@ -213,14 +226,19 @@ impl<'m> Decoder<'m> {
     fn attend(&mut self, index: usize, layer: &Layer<'_>) -> Result<()> {
         let (cpu, all) = (self.cpu, &self.all);
         rms_norm(&self.x, &layer.attention_norm, self.model.config.norm_epsilon, &mut self.normed);
+        self.clock.lap(Part::Rest);
         whole(cpu, &layer.query, &self.normed, all, &mut self.query)?;
         whole(cpu, &layer.key, &self.normed, all, &mut self.key)?;
         whole(cpu, &layer.value, &self.normed, all, &mut self.value)?;
+        self.clock.lap(Part::Projections);
         self.rotation.turn(&mut self.query);
         self.rotation.turn(&mut self.key);
+        self.clock.lap(Part::Rest);
         let cached = [&self.key[..], &self.value];
         self.attention.attend(index, self.position, &self.query, cached, &mut self.attended)?;
+        self.clock.lap(Part::Cache);
         whole(cpu, &layer.attention_output, &self.attended, all, &mut self.y)?;
+        self.clock.lap(Part::Projections);
         add(&mut self.x, &self.y);
         Ok(())
     }

@@ -18,9 +18,11 @@ use threshold::{Audit, Auditor, Feedback, Inputs, Policy, PolicySpec, Shape};
 
 use crate::{
     Failure, Result,
-    model::{Down, Layer, Model},
+    model::{Config, Down, Layer, Model},
     share::share,
 };
+
+use super::clock::{Clock, Part};
 
 /// Skipped neurons that are computed after all, per layer and token, to see what was missed.
 const AUDITED_ROWS: usize = 64;
@@ -122,6 +124,16 @@ pub(crate) struct FfnInput<'a> {
     pub(crate) all: &'a [u32],
 }
 
+/// A layer that is to run, and on what.
+#[derive(Clone, Copy)]
+struct Step<'a> {
+    cpu: &'a Cpu,
+    layer: usize,
+    weights: &'a Layer<'a>,
+    activation: Activation,
+    input: FfnInput<'a>,
+}
+
 impl<'m> Ffns<'m> {
     pub(crate) fn new(model: &'m Model<'m>, cpu: &Cpu, policy: &PolicySpec, inputs: &Inputs<'_>) -> Result<Self> {
         let sparse = match policy {
@@ -145,14 +157,21 @@ impl<'m> Ffns<'m> {
     }
 
     /// `y` = the FFN of the input.
-    pub(crate) fn run(&mut self, cpu: &Cpu, layer: usize, input: FfnInput<'_>, y: &mut [f32]) -> Result<()> {
-        let activation = self.model.config.activation;
-        let weights = &self.model.layers[layer];
-        let neurons = self.model.config.intermediate;
+    pub(crate) fn run(
+        &mut self,
+        cpu: &Cpu,
+        layer: usize,
+        input: FfnInput<'_>,
+        clock: &mut Clock,
+        y: &mut [f32],
+    ) -> Result<()> {
+        let Config { activation, intermediate: neurons, .. } = self.model.config;
+        let step = Step { cpu, layer, weights: &self.model.layers[layer], activation, input };
         let (active, fired, miss) = match &mut self.sparse {
-            Some(sparse) => sparse.run(cpu, layer, weights, activation, input, y)?,
+            Some(sparse) => sparse.run(step, clock, y)?,
             None => {
-                dense(cpu, weights, activation, input, &mut self.h, y)?;
+                dense(step, &mut self.h, y)?;
+                clock.lap(Part::Ffn);
                 (neurons, neurons, Some(0.0))
             }
         };
@@ -166,14 +185,8 @@ impl<'m> Ffns<'m> {
     }
 }
 
-fn dense(
-    cpu: &Cpu,
-    weights: &Layer<'_>,
-    activation: Activation,
-    FfnInput { x, all, .. }: FfnInput<'_>,
-    h: &mut [f32],
-    y: &mut [f32],
-) -> Result<()> {
+fn dense(Step { cpu, weights, activation, input, .. }: Step<'_>, h: &mut [f32], y: &mut [f32]) -> Result<()> {
+    let FfnInput { x, all, .. } = input;
     let neurons = &all[..h.len()];
     match &weights.down {
         Down::ByOutput(down) => {
@@ -256,54 +269,48 @@ impl<'m> Sparse<'m> {
     }
 
     /// Returns how many neurons were let through, how many of them fired, and what was missed as far as is known.
-    fn run(
-        &mut self,
-        cpu: &Cpu,
-        layer: usize,
-        weights: &Layer<'_>,
-        activation: Activation,
-        input: FfnInput<'_>,
-        y: &mut [f32],
-    ) -> Result<(usize, usize, Option<f64>)> {
-        self.select(cpu, layer, weights, activation, input)?;
-        self.fire(cpu, weights, activation, input.x)?;
+    fn run(&mut self, step: Step<'_>, clock: &mut Clock, y: &mut [f32]) -> Result<(usize, usize, Option<f64>)> {
+        self.select(step, clock)?;
+        self.fire(step)?;
+        let Step { cpu, layer, weights, activation, .. } = step;
         y.fill(0.0);
         cpu.down(&by_neuron(weights)?, &self.h, &self.fired, y)?;
+        clock.lap(Part::Ffn);
 
         let start = Instant::now();
-        let audits = self.always_audits || self.policy.needs_audit();
-        let audit = audits.then(|| self.audit(cpu, layer, weights, activation, input)).transpose()?;
+        let needs_audit = self.policy.needs_audit();
+        let audit = (self.always_audits || needs_audit).then(|| self.audit(step)).transpose()?;
+        if !needs_audit {
+            self.aside += start.elapsed();
+            clock.start();
+        }
         let useful = (activation == Activation::Relu).then_some(self.fired.len());
         self.policy.observe(layer, &Feedback { computed: self.active.len(), useful, audit })?;
-        if !self.policy.needs_audit() {
-            self.aside += start.elapsed();
-        }
+        clock.lap(Part::Selection);
         Ok((self.active.len(), self.fired.len(), audit.and_then(|audit| audit.miss())))
     }
 
     /// Sets `active`, and `gate` of all neurons where they are the scores.
-    fn select(
-        &mut self,
-        cpu: &Cpu,
-        layer: usize,
-        weights: &Layer<'_>,
-        activation: Activation,
-        FfnInput { residual, x, all }: FfnInput<'_>,
-    ) -> Result<()> {
+    fn select(&mut self, step: Step<'_>, clock: &mut Clock) -> Result<()> {
+        let Step { cpu, layer, weights, activation, input: FfnInput { residual, x, all } } = step;
         if let Some(predictor) = self.predictors.get_mut(layer) {
             predictor.scores(cpu, residual, &mut self.scores)?;
+            clock.lap(Part::Predictor);
             self.policy.select(layer, &self.scores, &mut self.active)?;
         } else {
             self.gate.resize(self.scores.len(), 0.0);
             cpu.gemv(&weights.gate, x, &all[..self.scores.len()], &mut self.gate)?;
+            clock.lap(Part::Ffn);
             self.scores.iter_mut().zip(&self.gate).for_each(|(score, &gate)| *score = gate_score(activation, gate));
             self.policy.select(layer, &self.scores, &mut self.active)?;
         }
+        clock.lap(Part::Selection);
         Ok(())
     }
 
     /// Sets `fired`, and `h` of those that fire.
-    fn fire(&mut self, cpu: &Cpu, weights: &Layer<'_>, activation: Activation, x: &[f32]) -> Result<()> {
+    fn fire(&mut self, Step { cpu, weights, activation, input, .. }: Step<'_>) -> Result<()> {
+        let x = input.x;
         let by_gate = self.predictors.is_empty();
         if !by_gate && activation == Activation::Silu {
             self.fired.clone_from(&self.active);
@@ -331,14 +338,7 @@ impl<'m> Sparse<'m> {
         Ok(())
     }
 
-    fn audit(
-        &mut self,
-        cpu: &Cpu,
-        layer: usize,
-        weights: &Layer<'_>,
-        activation: Activation,
-        input: FfnInput<'_>,
-    ) -> Result<Audit> {
+    fn audit(&mut self, Step { cpu, layer, weights, activation, input }: Step<'_>) -> Result<Audit> {
         let norms = &self.down_norms[layer];
         let mass = |h: f32, neuron: u32| h.abs() * norms[neuron as usize];
         let kept = self.h.iter().zip(&self.fired).map(|(&h, &neuron)| f64::from(mass(h, neuron))).sum();

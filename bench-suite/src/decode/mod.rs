@@ -13,6 +13,7 @@
 
 mod attention;
 mod calibration;
+mod clock;
 mod decoder;
 mod ffn;
 mod norm;
@@ -21,6 +22,7 @@ mod sampler;
 mod trace;
 
 pub use calibration::{calibrate, needs_calibration};
+pub use clock::{Clock, Part};
 pub use decoder::{Decoder, Seen};
 pub use ffn::{LayerStatistics, Scorer};
 pub use sampler::Sampler;
