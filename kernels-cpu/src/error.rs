@@ -78,6 +78,14 @@ pub enum Error {
         /// The most that are taken.
         most: usize,
     },
+    /// A position that the KV cache has no room for.
+    #[error("position {given} in a KV cache for {capacity}: make a larger cache")]
+    Position {
+        /// What was given.
+        given: usize,
+        /// Positions that fit.
+        capacity: usize,
+    },
     /// A magnitude that nothing can be below.
     #[error("the gate's threshold is {threshold}, wanted a magnitude: use zero or more")]
     Threshold {

@@ -42,6 +42,7 @@
 
 mod activation;
 mod active;
+mod attention;
 #[cfg(target_arch = "x86_64")]
 mod avx2;
 #[cfg(target_arch = "x86_64")]
@@ -65,6 +66,7 @@ pub mod synthetic;
 mod team;
 
 pub use activation::Activation;
+pub use attention::KvCache;
 pub use buffer::{WeightBuffer, huge_pages_setting};
 pub use cpu::Cpu;
 pub use error::Error;

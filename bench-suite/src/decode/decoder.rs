@@ -86,7 +86,7 @@ impl<'m> Decoder<'m> {
         Ok(Self {
             model,
             cpu,
-            attention: Attention::new(config, capacity.max(1), cpu)?,
+            attention: Attention::new(config, capacity.max(1))?,
             rotation: Rotation::new(config),
             ffns: Ffns::new(model, cpu, policy, &inputs)?,
             position: 0,
@@ -157,7 +157,7 @@ impl<'m> Decoder<'m> {
             return Err(Failure::input(format!("{tokens} tokens in a KV cache for {capacity}: make room for more")));
         }
         let cpu = self.cpu;
-        cpu.install(|| self.attention.fill(tokens));
+        cpu.install(|| self.attention.fill(tokens))?;
         self.position = tokens;
         Ok(())
     }
@@ -235,7 +235,7 @@ impl<'m> Decoder<'m> {
         self.rotation.turn(&mut self.key);
         self.clock.lap(Part::Rest);
         let cached = [&self.key[..], &self.value];
-        self.attention.attend(index, self.position, &self.query, cached, &mut self.attended)?;
+        self.attention.attend(cpu, index, self.position, &self.query, cached, &mut self.attended)?;
         self.clock.lap(Part::Cache);
         whole(cpu, &layer.attention_output, &self.attended, all, &mut self.y)?;
         self.clock.lap(Part::Projections);

@@ -2,6 +2,7 @@
 
 pub(crate) mod accumulate_blocks;
 pub(crate) mod accumulate_float;
+pub(crate) mod attention;
 mod blocks;
 pub(crate) mod dot_blocks;
 pub(crate) mod dot_float;
