@@ -21,7 +21,7 @@ use crate::{
     outcomes::Activations,
     start::{Start, starts},
     timing,
-    workload::{Case, Layer, SHAPE, Subject, Timed, Work, select},
+    workload::{Case, Layer, SHAPE, Subject, Timed, Work, attention, select},
 };
 
 /// What to measure.
@@ -60,6 +60,8 @@ pub struct Measured {
 
 /// Densities that a 70B FFN is measured at.
 pub const DENSITIES: [f64; 5] = [1.0, 0.5, 0.25, 0.1, 0.05];
+/// Tokens in the KV cache.
+pub const CONTEXTS: [usize; 3] = [128, 1024, 8192];
 /// Ranks of the field's predictors: Deja Vu's 1000 to a power of two and half of it, PowerInfer's mean for 70B.
 pub const RANKS: [usize; 3] = [512, 1024, 1919];
 const BYTES_PER_GB: f64 = 1e9;
@@ -152,7 +154,7 @@ pub fn measure(plan: &Plan, machine: Machine, provenance: Provenance) -> Result<
     let mut bandwidth = vec![Vec::new(); cpus.len()];
     let formats = plan.wanted_formats(&cpus)?;
     let together = formats_that_fit_together(&formats)?;
-    let progress = progress_bar(((together.len() + 1) * plan.rounds) as u64);
+    let progress = progress_bar(((together.len() + 2) * plan.rounds) as u64);
     for formats in together {
         progress.set_message(format!("filling layers with weights: {}", list(formats)));
         let layers = formats.iter().map(|&format| fitting_layer(widest(&cpus)?, format));
@@ -176,6 +178,17 @@ pub fn measure(plan: &Plan, machine: Machine, provenance: Provenance) -> Result<
             small.extend(starts(plan.rounds, cpu, &layers, &mut roof)?);
         }
     }
+    progress.set_message("attention");
+    let mut attention = attention_cases(plan, &cpus)?;
+    run_rounds(
+        plan.rounds,
+        &cpus,
+        &mut timed_of(&mut attention),
+        Some((&mut roof, &mut bandwidth)),
+        NO_REST,
+        &progress,
+    )?;
+    record.measurements.extend(attention.iter().filter_map(|(_, case)| case.measurement()));
     progress.set_message("selection");
     let mut selections = selection_cases(plan)?;
     run_rounds(plan.rounds, &cpus, &mut timed_of(&mut selections), None, NO_REST, &progress)?;
@@ -255,6 +268,22 @@ pub(crate) fn layer_cases<'a>(plan: &Plan, cpus: &'a [Cpu], layers: &'a [Layer])
     for (layer, (pool, cpu)) in layers.iter().flat_map(|layer| cpus.iter().enumerate().map(move |cpu| (layer, cpu))) {
         for work in plan.work(cpu, layer.format())? {
             cases.push((pool, layer.case(cpu, work)?));
+        }
+    }
+    Ok(cases)
+}
+
+pub(crate) fn attention_cases<'a>(plan: &Plan, cpus: &'a [Cpu]) -> Result<Vec<Placed<'a>>> {
+    let mut cases = Vec::new();
+    if !plan.operators.contains(&Operator::Attention) {
+        return Ok(cases);
+    }
+    for (pool, cpu) in cpus.iter().enumerate() {
+        for positions in CONTEXTS {
+            let case = attention(cpu, positions, 2 * last_cache_bytes() as usize)?;
+            if plan.wants(&case.subject) {
+                cases.push((pool, case));
+            }
         }
     }
     Ok(cases)

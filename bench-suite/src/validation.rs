@@ -26,8 +26,8 @@ use crate::{
     decode::{Decoder, Part, calibrate, needs_calibration},
     machine::available_memory_bytes,
     measure::{
-        self, NO_REST, Roof, best_per_thread_count, fitting_layer, layer_cases, progress_bar, run_rounds,
-        selection_cases, timed_of, widest,
+        self, NO_REST, Roof, attention_cases, best_per_thread_count, fitting_layer, layer_cases, progress_bar,
+        run_rounds, selection_cases, timed_of, widest,
     },
     model::Model,
     stack::Stack,
@@ -181,6 +181,7 @@ fn validate_format(plan: &Plan, format: Format, machine: &Machine, provenance: &
     progress.set_message(format!("first tokens: {format}"));
     let mut tokens = tokens(plan, &cpus, &models)?;
     let mut cases = layer_cases(&operators, &cpus, &layer)?;
+    cases.extend(attention_cases(&operators, &cpus)?);
     cases.extend(selection_cases(&operators)?);
     progress.set_message(format!("{} tokens, {} operators: {format}", tokens.len(), cases.len()));
     let mut bandwidth = vec![Vec::new(); cpus.len()];
@@ -300,7 +301,7 @@ fn row(composer: &Composer<'_>, cpus: &[Cpu], format: Format, rank: usize, token
         policy: if scorer == Scorer::Free { DENSE.to_owned() } else { token.policy.to_string() },
         scorer,
         densities: Sourced::new(token.densities.clone(), Origin::derived("the tokens that were decoded")),
-        context_tokens: token.context + 1,
+        context_tokens: token.context + 1, // its own too
         kv_format: WeightFormat::F32,
         threads: cpu.threads(),
         isa: cpu.kernel(format).isa().to_string(),

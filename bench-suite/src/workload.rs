@@ -6,7 +6,7 @@
 
 use cost_model::{format::WeightFormat, model::ModelShape, operator::Operator, record::Measurement};
 use kernels_cpu::{
-    Activation, Cpu, Ffn, FfnToken, Format, Gating, Matrix, Operator as KernelOperator,
+    Activation, Cpu, Ffn, FfnToken, Format, Gating, KvCache, Matrix, Operator as KernelOperator,
     synthetic::{OwnedMatrix, Random, Rotation},
 };
 use predictor::LowRank;
@@ -444,6 +444,44 @@ impl Layer {
             Ok(predictors[turn].scores(cpu, &self.x, &mut scores)?)
         }))
     }
+}
+
+/// Attention over `positions` positions of one layer. Enough caches take turns that none is met again before `spread` bytes
+/// of others were.
+///
+/// # Errors
+/// The system refuses the memory.
+pub fn attention(cpu: &Cpu, positions: usize, spread: usize) -> Result<Case<'_>> {
+    let width = SHAPE.kv_width();
+    let subject = Subject {
+        operator: Operator::Attention,
+        kernel: format!("attention/{}", cpu.isa()),
+        isa: cpu.isa().to_string(),
+        format: WeightFormat::F32,
+        rows: positions,
+        cols: width,
+        density: 1.0,
+        threads: cpu.threads(),
+        bytes: Operator::Attention.weight_bytes(WeightFormat::F32, (positions, width), 1.0, 0),
+        policy: None,
+        rank: None,
+    };
+    let mut random = Random::new(positions as u64);
+    let [key, value] = [0; 2].map(|_| random.vector(width));
+    let cache = |_| {
+        let mut cache = KvCache::new(SHAPE.kv_heads, SHAPE.head_dim, positions)?;
+        (0..positions).try_for_each(|position| cache.store(position, &key, &value))?;
+        Ok::<_, kernels_cpu::Error>(cache)
+    };
+    let turns = 1 + spread.div_ceil(subject.bytes as usize);
+    let caches = cpu.install(|| (0..turns).map(cache).collect::<std::result::Result<Vec<_>, _>>())?;
+    let queries = random.vector(SHAPE.query_width());
+    let mut out = vec![0.0; queries.len()];
+    let mut turn = 0;
+    Ok(Case::new(subject, move || {
+        turn = (turn + 1) % caches.len();
+        Ok(cpu.attend(&caches[turn], positions, &queries, &mut out)?)
+    }))
 }
 
 /// Selection by a policy over the scores of a few tokens; a closed loop audits and observes too.

@@ -27,6 +27,8 @@ use crate::record::{Measurement, Record};
 pub const DENSE: &str = "dense";
 
 const MS_PER_S: f64 = 1e3;
+/// Group of what is taken to run at memory bandwidth.
+const BANDWIDTH: &str = "bandwidth";
 /// Where a policy's scores come from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 pub enum Scorer {
@@ -243,7 +245,7 @@ impl<'a> Composer<'a> {
             tok_s: ms_per_token.divide(MS_PER_S),
             bytes_per_token: terms.iter().map(|t| t.bytes).sum(),
             memory: Memory::of(c),
-            assumptions: assumptions(c),
+            assumptions: assumptions(c, &terms),
             origin: Origin::derived(format!("sum of {} terms; densities {}", terms.len(), c.densities.origin)),
             terms,
         })
@@ -302,7 +304,22 @@ impl<'a> Composer<'a> {
         }
     }
 
+    /// Off the curve of attention where the record has one, whatever instruction set it ran: else at memory bandwidth.
     fn kv_cache(&self, c: &Configuration) -> Result<Term, ComposeError> {
+        let same = |family: &&Family| {
+            (family.operator, family.format, family.threads) == (Operator::Attention, c.kv_format, c.threads)
+        };
+        let known: Vec<&Family> = self.families.keys().filter(same).collect();
+        let Some(family) = known.iter().find(|family| family.isa == c.isa).or(known.last()) else {
+            return self.kv_cache_at_bandwidth(c);
+        };
+        let bytes = kv_cache_bytes(c) / c.model.layers.max(1) as u64;
+        let curves = &self.families[*family];
+        let readings = [(curves.at((c.context_tokens, c.model.kv_width()), 1.0, bytes), bytes)];
+        Ok(self.term("KV cache", Operator::Attention, curves, &readings, c.model.layers))
+    }
+
+    fn kv_cache_at_bandwidth(&self, c: &Configuration) -> Result<Term, ComposeError> {
         let record = self.record;
         let own = record.machine.is_cpu_isa(&c.isa);
         let bandwidth = record.bandwidth_at(c.threads).filter(|_| own).ok_or_else(|| ComposeError::Unmeasured {
@@ -318,7 +335,7 @@ impl<'a> Composer<'a> {
             bytes,
             extrapolated: false,
             origin: self.derived("bytes over measured read bandwidth"),
-            group: "bandwidth",
+            group: BANDWIDTH,
         })
     }
 
@@ -404,14 +421,16 @@ fn total(terms: &[Term]) -> Interval {
     Interval::sum_independent(groups.into_values().map(Interval::sum_correlated))
 }
 
-fn assumptions(c: &Configuration) -> Vec<String> {
+fn assumptions(c: &Configuration, terms: &[Term]) -> Vec<String> {
     let mut all = vec![
         "operators follow each other without gaps: launch, barrier and cache effects between them \
          are not counted"
             .to_owned(),
         "norms, RoPE, softmax and sampling take no time".to_owned(),
-        format!("attention over the cache runs at memory bandwidth, keys and values in {}", c.kv_format),
     ];
+    if terms.iter().any(|term| term.group == BANDWIDTH) {
+        all.push(format!("attention over the cache runs at memory bandwidth, keys and values in {}", c.kv_format));
+    }
     if c.policy != DENSE && c.scorer == Scorer::Free {
         all.push("scores come for free: no predictor is counted".to_owned());
     }

@@ -292,7 +292,7 @@ fn parse_value(operator: Operator, value: Option<&str>) -> Result<(f64, Option<S
     match (operator, value) {
         (Operator::Select, Some(policy)) => Ok((1.0, Some(policy.to_owned()))),
         (Operator::Select, None) => Err("select without a policy as its value".to_owned()),
-        (Operator::Predictor, _) | (Operator::Gemv, None) => Ok((1.0, None)),
+        (Operator::Predictor, _) | (Operator::Gemv | Operator::Attention, None) => Ok((1.0, None)),
         (_, None) => Err(format!("{operator} without a density as its value")),
         (_, Some(text)) => match text.parse::<f64>() {
             Ok(density) if (0.0..=1.0).contains(&density) => Ok((density, None)),

@@ -28,12 +28,22 @@ pub enum Operator {
     Predictor,
     /// Scores to active indices.
     Select,
+    /// Attention over a KV cache: as many rows as it holds positions, as wide as a key of all heads.
+    Attention,
 }
 
 impl Operator {
     /// Every operator.
-    pub const ALL: [Self; 7] =
-        [Self::GateUp, Self::Down, Self::Ffn, Self::FfnGateFirst, Self::Gemv, Self::Predictor, Self::Select];
+    pub const ALL: [Self; 8] = [
+        Self::GateUp,
+        Self::Down,
+        Self::Ffn,
+        Self::FfnGateFirst,
+        Self::Gemv,
+        Self::Predictor,
+        Self::Select,
+        Self::Attention,
+    ];
 
     /// Its one spelling.
     pub fn as_str(self) -> &'static str {
@@ -45,10 +55,11 @@ impl Operator {
             Self::Gemv => "gemv",
             Self::Predictor => "predictor",
             Self::Select => "select",
+            Self::Attention => "attention",
         }
     }
 
-    /// Bytes of weights (for select: of scores) that one call reads.
+    /// Bytes of weights (for select: of scores; for attention: of keys and values) that one call reads.
     ///
     /// `rows` are neurons or outputs, `cols` is the vector that each row meets; the down matrix is
     /// neuron-major, so it too has a row per neuron. `rank` counts for the predictor alone.
@@ -62,6 +73,7 @@ impl Operator {
             Self::FfnGateFirst => (rows as u64 + 2 * active) * row,
             Self::Predictor => format.bytes(rank, cols) + format.bytes(rows, rank),
             Self::Select => rows as u64 * SCORE_BYTES,
+            Self::Attention => 2 * rows as u64 * row,
         }
     }
 }
@@ -107,5 +119,7 @@ mod tests {
         assert_eq!(bytes(Operator::FfnGateFirst, 1.0, 0), bytes(Operator::Ffn, 1.0, 0));
         assert_eq!(bytes(Operator::Predictor, 1.0, 1919), 1919 * 73_728);
         assert_eq!(bytes(Operator::Select, 0.1, 0), 28672 * 4);
+        let cache = Operator::Attention.weight_bytes(WeightFormat::F32, (2048, 1024), 1.0, 0);
+        assert_eq!(cache, 2 * 2048 * 4096);
     }
 }

@@ -130,7 +130,7 @@ impl Bench<'_> {
             scorer: if outcome.needs_predictor { Scorer::LowRank(self.rank()) } else { Scorer::Free },
             densities: outcome.densities.clone(),
             context_tokens: self.scenario.context_tokens.value,
-            kv_format: WeightFormat::F16,
+            kv_format: WeightFormat::F32,
             threads: setting.threads,
             isa: setting.isa.clone(),
         }

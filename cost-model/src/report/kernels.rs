@@ -22,8 +22,10 @@ pub(super) fn against_roof(records: &[Record], rows: &[Row]) -> Vec<Kernel> {
 fn feeds(record: &Record, m: &Measurement, row: &Row) -> bool {
     let c = &row.configuration;
     let here = c.machine == record.machine.fingerprint;
-    let same = c.isa == m.isa && c.threads == m.threads && c.format == m.format.as_str();
-    here && same && m.operator != Operator::Select
+    let same = c.isa == m.isa && c.format == m.format.as_str();
+    // Keys and values have a format of their own, and run on the best instruction set whatever the weights do.
+    let same = same || m.operator == Operator::Attention;
+    here && same && c.threads == m.threads && m.operator != Operator::Select
 }
 
 /// Selection works in cache, and a GPU's memory has its own roof: no ratio unless one was measured.

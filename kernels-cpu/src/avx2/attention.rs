@@ -8,12 +8,18 @@
 
 use std::arch::x86_64::*;
 
-use crate::attention::{BLOCK, Kernel};
+use crate::{
+    attention::{BLOCK, Kernel},
+    rows::prefetch,
+};
 
 pub(crate) static KERNEL: Kernel = Kernel { scores, softmax, mix };
 
 const LANES: usize = 8;
 const QUERIES: usize = 4;
+/// Blocks of keys, and rows of values, that are asked for ahead.
+const BLOCKS_AHEAD: usize = 1;
+const ROWS_AHEAD: usize = 16;
 
 /// # Safety
 /// The processor has AVX2 and FMA; `keys` are whole blocks; `scores` has as many elements a query as they have positions.
@@ -54,6 +60,7 @@ unsafe fn block_scores<const Q: usize>(
         // SAFETY: the block has `BLOCK` keys of each element.
         let halves = unsafe {
             let keys = keys.add(element * BLOCK);
+            prefetch(keys.wrapping_add(BLOCKS_AHEAD * head_size * BLOCK).cast());
             [_mm256_loadu_ps(keys), _mm256_loadu_ps(keys.add(LANES))]
         };
         for q in 0..Q {
@@ -134,6 +141,9 @@ fn exp(x: __m256) -> __m256 {
 unsafe fn mix(values: &[u8], row: usize, weights: &[f32], stride: usize, sums: &mut [f32]) {
     let row_bytes = row * size_of::<f32>();
     for (four, values) in values.chunks(4 * row_bytes).enumerate() {
+        for line in (0..values.len()).step_by(64) {
+            prefetch(values.as_ptr().wrapping_add(ROWS_AHEAD * row_bytes + line));
+        }
         let parts = weights.chunks(2 * stride).zip(sums.chunks_mut(2 * row));
         for (weights, sums) in parts {
             let weights = &weights[4 * four..];

@@ -8,12 +8,18 @@
 
 use std::arch::x86_64::*;
 
-use crate::attention::{BLOCK, Kernel};
+use crate::{
+    attention::{BLOCK, Kernel},
+    rows::prefetch,
+};
 
 pub(crate) static KERNEL: Kernel = Kernel { scores, softmax, mix };
 
 const LANES: usize = 16;
 const QUERIES: usize = 8;
+/// Blocks of keys, and rows of values, that are asked for ahead.
+const BLOCKS_AHEAD: usize = 1;
+const ROWS_AHEAD: usize = 16;
 
 /// # Safety
 /// The processor has AVX-512F; `keys` are whole blocks; `scores` has as many elements a query as they have positions.
@@ -53,7 +59,13 @@ unsafe fn block_scores<const Q: usize>(
     let queries: [&[f32]; Q] = std::array::from_fn(|q| &queries[q * head_size..][..head_size]);
     for element in 0..head_size {
         // SAFETY: the block has `BLOCK` keys of each element.
-        let keys = unsafe { _mm512_loadu_ps(keys.add(element * BLOCK)) };
+        let keys = unsafe {
+            let keys = keys.add(element * BLOCK);
+            if Q == QUERIES {
+                prefetch(keys.wrapping_add(BLOCKS_AHEAD * head_size * BLOCK).cast());
+            }
+            _mm512_loadu_ps(keys)
+        };
         for q in 0..Q {
             sums[q] = _mm512_fmadd_ps(_mm512_set1_ps(queries[q][element]), keys, sums[q]);
         }
@@ -157,7 +169,13 @@ unsafe fn add_rows<const P: usize, const Q: usize>(
     for at in (0..row).step_by(LANES) {
         // SAFETY: `P` rows lie at `values` and `Q` at `sums`.
         unsafe {
-            let value: [__m512; P] = std::array::from_fn(|p| _mm512_loadu_ps(values.add(p * row + at)));
+            let value: [__m512; P] = std::array::from_fn(|p| {
+                let value = values.add(p * row + at);
+                if P * Q > 1 {
+                    prefetch(value.wrapping_add(ROWS_AHEAD * row).cast());
+                }
+                _mm512_loadu_ps(value)
+            });
             for q in 0..Q {
                 let out = sums.add(q * row + at);
                 let mut sum = _mm512_loadu_ps(out);

@@ -22,7 +22,8 @@ const OPERATORS: [(Operator, &str); 6] = [
 
 /// The kernels that the panel's rows are composed from, and those that ran beside them.
 pub(in super::super) fn kernels(report: &Report, panel: &Panel<'_>) -> Markup {
-    let drawn = |k: &&Kernel| k.composed && k.machine == panel.machine && k.roof_ratio.is_some();
+    let known = |k: &Kernel| OPERATORS.iter().any(|(op, _)| *op == k.measurement.operator);
+    let drawn = |k: &&Kernel| known(k) && k.composed && k.machine == panel.machine && k.roof_ratio.is_some();
     let all: Vec<&Kernel> = report.kernels.iter().filter(drawn).collect();
     let used = |op: Operator| all.iter().any(|k| k.measurement.operator == op);
     html! {
