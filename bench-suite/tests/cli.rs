@@ -206,6 +206,33 @@ fn measure_writes_a_record_that_compose_reads() {
     refused(&["compose", text(&file), "--out", text(&folder.path().join("out"))], &["gemv"]);
 }
 
+/// One layer, in the format that takes least memory: every policy is decoded and composed, and parts add up to wholes.
+#[test]
+fn validate_decodes_what_it_composes() {
+    let arguments =
+        ["validate", "--measured", "--format", "q4_0", "--layers", "1", "--rounds", "6", "--context", "3,600"];
+    let policies = ["--policy", "dense", "top-k:density=0.10", "--json"];
+    let json: serde_json::Value = serde_json::from_str(&done(&[&arguments[..], &policies].concat())).unwrap();
+    let rows = json["rows"].as_array().unwrap();
+    let names: Vec<_> =
+        rows.iter().map(|row| (row["policy"].as_str().unwrap(), row["scorer"].as_str().unwrap())).collect();
+    let sparse = "top-k:density=0.10";
+    let wanted = [("dense", ""), (sparse, "gate"), (sparse, "predictor")].map(|name| [name; 2]).concat();
+    assert_eq!(names, wanted);
+    for row in rows {
+        let parts = row["parts"].as_array().unwrap();
+        let sum = |of: &str| parts.iter().map(|part| part[of].as_f64().unwrap()).sum::<f64>();
+        let composed = row["composed_ms"]["median"].as_f64().unwrap();
+        assert!((sum("composed_ms") / composed - 1.0).abs() < 1e-9, "{row}");
+        assert!(row["measured_ms"]["median"].as_f64().unwrap() > 0.0 && sum("measured_ms") > 0.0);
+        let density = row["density"].as_f64().unwrap();
+        assert!((density - if row["policy"] == "dense" { 1.0 } else { 0.1 }).abs() < 1e-4, "{row}");
+    }
+    refused(&["validate"], &["--measured"]);
+    refused(&["validate", "--measured", "--threads", "4096"], &["4096", "cores"]);
+    refused(&["validate", "--measured", "--layers", "0"], &["--layers"]);
+}
+
 #[test]
 fn peers_says_how_to_get_them_where_there_are_none() {
     if bench_suite::peers::all().is_empty() {

@@ -4,8 +4,10 @@
 
 mod support;
 
+use std::time::{Duration, Instant};
+
 use bench_suite::{
-    decode::{Decoder, Sampler, Seen, calibrate},
+    decode::{Decoder, Part, Sampler, Seen, calibrate},
     gguf::Gguf,
     model::{
         Layout, Model,
@@ -299,10 +301,65 @@ fn logits_depend_on_neither_threads_nor_what_was_read_before() {
             let first = read(&[5, 6, 7, 8]);
             assert_ne!(read(&[9; 9]), first);
             assert_eq!(read(&[5, 6, 7, 8]), first);
+            decoder.truncate(3);
+            decoder.push(8).unwrap();
+            assert_eq!(decoder.logits().unwrap(), first);
             first
         };
         assert_eq!(run(1), run(3));
     }
+}
+
+/// A part that does no work takes no time, and the parts take no longer than all of it.
+#[test]
+fn the_clock_gives_each_part_its_own_time() {
+    let cpu = Cpu::new().unwrap();
+    for predictor in [Predictor::None, Predictor::Random(16)] {
+        let layout = if predictor == Predictor::None { Layout::LlamaCpp } else { Layout::PowerInfer };
+        let bytes = SyntheticModel { predictor, layout, ..SyntheticModel::default() }.bytes().unwrap();
+        let file = Gguf::parse(&bytes).unwrap();
+        let mut model = Model::load(&file).unwrap();
+        model.store_down_by_neuron(&cpu).unwrap();
+        for policy in ["dense", "top-k:density=0.30"] {
+            let start = Instant::now();
+            let mut decoder = Decoder::new(&model, &cpu, &policy.parse().unwrap(), &Inputs::default(), 9).unwrap();
+            (0..9).for_each(|token| decoder.push(token).unwrap());
+            decoder.logits().unwrap();
+            let spent = decoder.clock().spent();
+            assert!(spent.iter().sum::<Duration>() <= start.elapsed());
+            for (part, spent) in Part::ALL.into_iter().zip(spent) {
+                let works = match part {
+                    Part::Predictor => policy != "dense" && predictor != Predictor::None,
+                    Part::Selection => policy != "dense",
+                    _ => true,
+                };
+                assert_eq!(spent > Duration::ZERO, works, "{policy}, {part:?}: {spent:?}");
+            }
+        }
+    }
+}
+
+/// A context that was never read takes as long as one that was, whatever is in it: it can be stood upon, gone back
+/// behind, and not exceeded.
+#[test]
+fn a_pretended_context_is_as_long_as_it_says() {
+    let cpu = Cpu::new().unwrap();
+    let bytes = SyntheticModel::default().bytes().unwrap();
+    let file = Gguf::parse(&bytes).unwrap();
+    let model = Model::load(&file).unwrap();
+    let mut decoder = Decoder::new(&model, &cpu, &PolicySpec::Dense, &Inputs::default(), 40).unwrap();
+    decoder.push(1).unwrap();
+    let alone = decoder.logits().unwrap().to_vec();
+    decoder.pretend(39).unwrap();
+    assert_eq!(decoder.position(), 39);
+    decoder.push(1).unwrap();
+    let after = decoder.logits().unwrap().to_vec();
+    assert!(after.iter().all(|v| v.is_finite()) && after != alone);
+    assert!(decoder.push(1).unwrap_err().message.contains("full"));
+    decoder.clear();
+    decoder.push(1).unwrap();
+    assert_eq!(decoder.logits().unwrap(), alone);
+    assert!(decoder.pretend(41).unwrap_err().message.contains("41"));
 }
 
 #[test]

@@ -40,12 +40,13 @@ impl KvCache {
     /// # Errors
     /// Sizes that do not fit the address space; the system refuses the memory.
     pub fn new(heads: usize, head_size: usize, capacity: usize) -> Result<Self, Error> {
-        let bytes = |rows: usize, cols: usize| {
-            let product = rows.checked_mul(cols).and_then(|n| n.checked_mul(heads)?.checked_mul(F32));
-            product.ok_or(Error::TooLarge { format: Format::F32, rows, cols })
+        let bytes = |rows: Option<usize>, cols: Option<usize>| {
+            let product =
+                rows.zip(cols).and_then(|(rows, cols)| rows.checked_mul(cols)?.checked_mul(heads)?.checked_mul(F32));
+            product.ok_or(Error::TooLarge { format: Format::F32, rows: capacity, cols: head_size })
         };
-        let keys = bytes(capacity.next_multiple_of(BLOCK), head_size)?;
-        let values = bytes(capacity, head_size.next_multiple_of(VECTOR))?;
+        let keys = bytes(capacity.checked_next_multiple_of(BLOCK), Some(head_size))?;
+        let values = bytes(Some(capacity), head_size.checked_next_multiple_of(VECTOR))?;
         let (keys, values) = (WeightBuffer::zeroed(keys)?, WeightBuffer::zeroed(values)?);
         Ok(Self { heads, head_size, capacity, keys, values })
     }

@@ -215,7 +215,9 @@ fn refusals() {
     assert!(matches!(cpu.attend(&cache, 1, &[0.0; 16], &mut out[1..]), Err(Error::Length { operand: "out", .. })));
     cpu.attend(&cache, 0, &[0.0; 16], &mut out).unwrap();
     assert_eq!(out, [0.0; 16]);
-    assert!(matches!(KvCache::new(usize::MAX, 4, 8), Err(Error::TooLarge { .. })));
+    for [heads, size, capacity] in [[usize::MAX, 4, 8], [1, usize::MAX, 8], [1, 4, usize::MAX]] {
+        assert!(matches!(KvCache::new(heads, size, capacity), Err(Error::TooLarge { .. })));
+    }
     let mut empty = KvCache::new(2, 0, 3).unwrap();
     empty.store(0, &[], &[]).unwrap();
     cpu.attend(&empty, 1, &[], &mut []).unwrap();

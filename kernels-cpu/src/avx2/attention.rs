@@ -55,16 +55,17 @@ unsafe fn block_scores<const Q: usize>(
     scores: &mut [f32],
 ) {
     let mut sums = [[_mm256_setzero_ps(); 2]; Q];
-    let queries: [&[f32]; Q] = std::array::from_fn(|q| &queries[q * head_size..][..head_size]);
+    let queries: [*const f32; Q] = std::array::from_fn(|q| queries[q * head_size..][..head_size].as_ptr());
     for element in 0..head_size {
-        // SAFETY: the block has `BLOCK` keys of each element.
+        // SAFETY: the block has `BLOCK` keys of each element, and each query has the element.
         let halves = unsafe {
             let keys = keys.add(element * BLOCK);
             prefetch(keys.wrapping_add(BLOCKS_AHEAD * head_size * BLOCK).cast());
             [_mm256_loadu_ps(keys), _mm256_loadu_ps(keys.add(LANES))]
         };
         for q in 0..Q {
-            let query = _mm256_set1_ps(queries[q][element]);
+            // SAFETY: as above.
+            let query = unsafe { _mm256_set1_ps(*queries[q].add(element)) };
             for half in 0..2 {
                 sums[q][half] = _mm256_fmadd_ps(query, halves[half], sums[q][half]);
             }
@@ -183,11 +184,11 @@ unsafe fn add_rows<const P: usize, const Q: usize>(
         // SAFETY: `P` rows lie at `values` and `Q` at `sums`.
         unsafe {
             let value: [__m256; P] = std::array::from_fn(|p| _mm256_loadu_ps(values.add(p * row + at)));
-            for q in 0..Q {
+            for (q, weights) in weights.iter().enumerate() {
                 let out = sums.add(q * row + at);
                 let mut sum = _mm256_loadu_ps(out);
                 for p in 0..P {
-                    sum = _mm256_fmadd_ps(weights[q][p], value[p], sum);
+                    sum = _mm256_fmadd_ps(weights[p], value[p], sum);
                 }
                 _mm256_storeu_ps(out, sum);
             }

@@ -56,9 +56,9 @@ unsafe fn block_scores<const Q: usize>(
     scores: &mut [f32],
 ) {
     let mut sums = [_mm512_setzero_ps(); Q];
-    let queries: [&[f32]; Q] = std::array::from_fn(|q| &queries[q * head_size..][..head_size]);
+    let queries: [*const f32; Q] = std::array::from_fn(|q| queries[q * head_size..][..head_size].as_ptr());
     for element in 0..head_size {
-        // SAFETY: the block has `BLOCK` keys of each element.
+        // SAFETY: the block has `BLOCK` keys of each element, and each query has the element.
         let keys = unsafe {
             let keys = keys.add(element * BLOCK);
             if Q == QUERIES {
@@ -67,7 +67,9 @@ unsafe fn block_scores<const Q: usize>(
             _mm512_loadu_ps(keys)
         };
         for q in 0..Q {
-            sums[q] = _mm512_fmadd_ps(_mm512_set1_ps(queries[q][element]), keys, sums[q]);
+            // SAFETY: as above.
+            let query = unsafe { _mm512_set1_ps(*queries[q].add(element)) };
+            sums[q] = _mm512_fmadd_ps(query, keys, sums[q]);
         }
     }
     for q in 0..Q {
@@ -176,11 +178,11 @@ unsafe fn add_rows<const P: usize, const Q: usize>(
                 }
                 _mm512_loadu_ps(value)
             });
-            for q in 0..Q {
+            for (q, weights) in weights.iter().enumerate() {
                 let out = sums.add(q * row + at);
                 let mut sum = _mm512_loadu_ps(out);
                 for p in 0..P {
-                    sum = _mm512_fmadd_ps(weights[q][p], value[p], sum);
+                    sum = _mm512_fmadd_ps(weights[p], value[p], sum);
                 }
                 _mm512_storeu_ps(out, sum);
             }
