@@ -6,7 +6,7 @@
 //!   xor                      0 1 0 1  ─▶ popcount: products that are negative
 //!   score = products that are not negative - products that are = cols - 2 · popcount
 //! ```
-//! SparseInfer (Shin et al. 2024, section IV): needs no training and a sixteenth of f16's bytes, and sees no magnitudes.
+//! The rule of SparseInfer (Shin, Yang, Yi 2024, arXiv 2411.12692), as a score: it needs no training and a sixteenth of f16's bytes, and sees no magnitudes.
 //! What that costs on real activations is measured in `PERFORMANCE.md`.
 
 use kernels_cpu::{Cpu, Isa, Matrix};

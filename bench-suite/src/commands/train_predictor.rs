@@ -3,9 +3,9 @@
 use std::{borrow::Cow, path::PathBuf, str::FromStr, time::Duration};
 
 use clap::Args;
-use indicatif::{MultiProgress, ProgressBar, ProgressStyle};
+use indicatif::{ProgressBar, ProgressStyle};
 use kernels_cpu::{Cpu, Format};
-use predictor::{Encoded, Training};
+use predictor::{Encoded, Epoch, Training};
 use serde::Serialize;
 
 use crate::{
@@ -17,7 +17,10 @@ use crate::{
     training::{Plan, Predictors, Row, train_predictors},
 };
 
-use super::models::{load, open};
+use super::{
+    measure::writable_beside,
+    models::{load, open},
+};
 
 /// Arguments of `thresher train-predictor`.
 #[derive(Debug, Args)]
@@ -112,17 +115,18 @@ pub fn run(arguments: &TrainPredictorArguments) -> Result<()> {
         threads: arguments.threads.map_or(cpu.threads(), usize::from),
         time: arguments.minutes.map(|minutes| Duration::from_secs(60 * u64::from(minutes))),
     };
-    let bars = MultiProgress::new();
-    let style = ProgressStyle::with_template("{prefix} {wide_bar} {pos}/{len} {msg}");
-    let style = style.unwrap_or_else(|_| ProgressStyle::default_bar());
+    if let Some(out) = &arguments.out {
+        writable_beside(out)?;
+    }
+    let style = ProgressStyle::with_template("training {wide_bar} layer {pos} of {len}, {msg}");
     let bar =
-        |layer: usize| ProgressBar::new(epochs as u64).with_style(style.clone()).with_prefix(format!("layer {layer}"));
-    let shown: Vec<ProgressBar> = (0..model.config.layers).map(|layer| bars.add(bar(layer))).collect();
+        ProgressBar::new(model.config.layers as u64).with_style(style.unwrap_or_else(|_| ProgressStyle::default_bar()));
     let predictors = train_predictors(&model, &traces, &plan, |layer, epoch| {
-        shown[layer].set_position(epoch.done as u64);
-        shown[layer].set_message(format!("rank {}: {:.1} % computed", epoch.rank, 100.0 * epoch.density));
+        let Epoch { rank, done, of, density } = epoch;
+        bar.set_position(layer as u64);
+        bar.set_message(format!("rank {rank}, epoch {done} of {of}: {:.1} % computed", 100.0 * density));
     })?;
-    bars.clear()?;
+    bar.finish_and_clear();
     if let Some(out) = &arguments.out {
         writer(&contents, &model, &predictors, arguments.format)?.write(Magic::PowerInfer, out)?;
     }
@@ -164,10 +168,9 @@ fn show(arguments: &TrainPredictorArguments, predictors: &Predictors) -> Result<
         return print_csv(&predictors.rows);
     }
     if arguments.print.json {
-        let (threshold, layers) = (predictors.threshold, &predictors.rows[..]);
-        let tokens = (train, choose, report);
-        let (train_tokens, choose_tokens, report_tokens) = tokens;
-        return print_json(&Answer { threshold, train_tokens, choose_tokens, report_tokens, layers });
+        let Predictors { threshold, rows: layers, .. } = predictors;
+        let [train_tokens, choose_tokens, report_tokens] = predictors.tokens;
+        return print_json(&Answer { threshold: *threshold, train_tokens, choose_tokens, report_tokens, layers });
     }
     let percent = |share: f64| format!("{:.1} %", 100.0 * share);
     let cells = |row: &Row| {
