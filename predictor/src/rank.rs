@@ -57,7 +57,6 @@ pub struct Fitted {
 ///
 /// # Errors
 /// As for [`train`]; a hidden size or a rank that is not whole blocks.
-#[allow(clippy::too_many_arguments)]
 pub fn fit(
     cpu: &Cpu,
     [training, validation]: [&Samples<'_>; 2],
