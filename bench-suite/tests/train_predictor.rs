@@ -150,7 +150,7 @@ fn what_cannot_be_trained_on_is_refused() {
     refuse(&other(SyntheticModel { activation: Activation::Silu, ..SyntheticModel::default() }), trace, &[], &["SiLU"]);
     let nowhere = setup.folder.path().join("no/p.gguf");
     let fixed = ["train-predictor", "--model", text(model), "--trace", text(trace), "--epochs", "1", "--rank", "32"];
-    refused(&[&fixed[..], &["--out", text(&nowhere)]].concat(), &["no/p.gguf"]);
+    refused(&[&fixed[..], &["--out", text(&nowhere)]].concat(), &["/no", "choose a folder"]);
 }
 
 /// What the layer before reads predicts too; there is no file for it.

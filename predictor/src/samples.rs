@@ -22,7 +22,7 @@ impl<'a> Samples<'a> {
     /// # Errors
     /// No rows, or not as many of `mass` as of `x`; values that are not finite; masses under zero.
     pub fn new(hidden: usize, neurons: usize, x: &'a [f32], mass: &'a [f32]) -> Result<Self, Error> {
-        let rows = if hidden == 0 { 0 } else { x.len() / hidden };
+        let rows = x.len().checked_div(hidden).unwrap_or(0);
         if rows == 0 || neurons == 0 || x.len() != rows * hidden || mass.len() != rows * neurons {
             return Err(Error::Samples { x: x.len(), hidden, mass: mass.len(), neurons });
         }
