@@ -304,3 +304,64 @@ impl Optimiser {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const SHAPE: (usize, usize, usize, usize) = (5, 4, 7, 3);
+    const LAMBDA: f32 = 0.3;
+
+    /// The loss as the head of this file states it, in f64: `w` is fc1 and then fc2, inputs as rows.
+    fn loss(w: &[f64], samples: &Samples<'_>) -> f64 {
+        let (hidden, rank, neurons, tokens) = SHAPE;
+        let mut sum = 0.0;
+        for token in 0..tokens {
+            let x = samples.x(token);
+            let unit = |k: usize| (0..hidden).map(|j| f64::from(x[j]) * w[j * rank + k]).sum::<f64>().max(0.0);
+            for (neuron, &mass) in samples.mass(token).iter().enumerate() {
+                let s: f64 = (0..rank).map(|k| unit(k) * w[hidden * rank + k * neurons + neuron]).sum();
+                let weight = f64::from(mass / LAMBDA).min(f64::from(MOST_WEIGHT));
+                sum += weight * (-s).exp().ln_1p() + s.exp().ln_1p();
+            }
+        }
+        sum / (tokens * neurons) as f64
+    }
+
+    /// The slopes of a step are those of the loss, by central differences.
+    #[test]
+    fn slopes_are_those_of_the_loss() {
+        let seed = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap().as_nanos() as u64;
+        println!("seed {seed}");
+        let mut random = Random::new(seed);
+        let (hidden, rank, neurons, tokens) = SHAPE;
+        for isa in Isa::ALL.into_iter().filter(|isa| isa.is_available()) {
+            let x = random.vector(tokens * hidden);
+            // Silent neurons, small masses, and some beyond the limit.
+            let masses: Vec<f32> = random.vector(tokens * neurons).into_iter().map(|v| (30.0 * v).max(0.0)).collect();
+            let samples = Samples::new(hidden, neurons, &x, &masses).unwrap();
+            let (fc1, fc2) = (random.vector(hidden * rank), random.vector(rank * neurons));
+            let weights: Vec<f64> = fc1.iter().chain(&fc2).map(|&v| f64::from(v)).collect();
+            let mut network = Network::new(hidden, rank, neurons, fc1, fc2);
+            let mut optimiser = Optimiser::new(&network);
+            network.step(isa, &samples, &vec![1.0; hidden], &[0, 1, 2], LAMBDA, &mut optimiser);
+            let slopes = optimiser.slopes.concat();
+            let mut near_a_bend = 0;
+            for (index, &slope) in slopes.iter().enumerate() {
+                let at = |shift: f64| {
+                    let mut moved = weights.clone();
+                    moved[index] += shift;
+                    loss(&moved, &samples)
+                };
+                let close = |step: f64| {
+                    let wanted = (at(step) - at(-step)) / (2.0 * step);
+                    (f64::from(slope) - wanted).abs() <= 1e-4 * (1.0 + wanted.abs())
+                };
+                // Where ReLU bends within the step, differences are no slope; a shorter step then misses the bend.
+                near_a_bend += usize::from(!close(1e-4));
+                assert!(close(1e-4) || close(1e-7), "{isa}: slope {index} is {slope}");
+            }
+            assert!(near_a_bend < slopes.len() / 4, "{isa}");
+        }
+    }
+}
