@@ -184,7 +184,7 @@ impl Network {
         network
     }
 
-    /// `max(0, x · fc1)` and before ReLU the same.
+    /// `max(0, x · fc1)`, token after token.
     fn units(&self, isa: Isa, x: &[f32]) -> Vec<f32> {
         let mut units = vec![0.0; x.len() / self.hidden * self.rank];
         multiply(isa, x, self.hidden, &self.fc1, &mut units, self.rank);
@@ -192,6 +192,7 @@ impl Network {
         units
     }
 
+    /// `units · fc2`.
     fn scores(&self, isa: Isa, units: &[f32]) -> Vec<f32> {
         let mut scores = vec![0.0; units.len() / self.rank * self.neurons];
         multiply(isa, units, self.rank, &self.fc2, &mut scores, self.neurons);
@@ -298,7 +299,7 @@ impl Optimiser {
             for ((w, g), (mean, square)) in weights.iter_mut().zip(slopes).zip(means.iter_mut().zip(squares)) {
                 *mean = a * *mean + (1.0 - a) * g;
                 *square = b * *square + (1.0 - b) * g * g;
-                // 1e-12: slopes are means over tokens and neurons, some 1e-6 of them.
+                // 1e-12: slopes are means over tokens and neurons, and small.
                 *w -= rate * *mean / (square.sqrt() + 1e-12);
             }
         }
