@@ -13,6 +13,7 @@
 //! | a policy with the audits that it learns from | [`audited`] |
 //! | what each policy does on 70B activations | [`outcomes`] |
 //! | model files, the models in them, text into tokens, tokens out of models | [`gguf`], [`model`], [`tokenizer`], [`decode`] |
+//! | predictors from traces, and how they do on prompts held out | [`training`] |
 //! | code tasks in HumanEval's form, and their execution | [`tasks`] |
 //! | one file per command of the program | [`commands`] |
 
@@ -38,6 +39,7 @@ pub mod summary;
 pub mod tasks;
 pub mod timing;
 pub mod tokenizer;
+pub mod training;
 pub mod validation;
 pub mod workload;
 

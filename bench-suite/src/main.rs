@@ -44,6 +44,10 @@ enum Command {
     Eval(commands::eval::EvalArguments),
     /// Write code tasks in HumanEval's form: the held-out ones, or as many to train on as asked for
     Tasks(commands::tasks::TasksArguments),
+    /// Write down what a model's layers see while it writes code for training tasks: what predictors are trained on
+    Trace(commands::trace::TraceArguments),
+    /// Train predictors from traces, write them into a PowerInfer-layout model, and say what they find and miss
+    TrainPredictor(commands::train_predictor::TrainPredictorArguments),
     /// Serve code tasks to a parent process, under limits
     #[command(name = bench_suite::tasks::pool::WORKER_COMMAND, hide = true)]
     TaskWorker(commands::task_worker::TaskWorkerArguments),
@@ -78,6 +82,8 @@ fn run(command: &Command) -> Result<()> {
         Command::Run(arguments) => commands::run::run(arguments),
         Command::Eval(arguments) => commands::eval::run(arguments),
         Command::Tasks(arguments) => commands::tasks::run(arguments),
+        Command::Trace(arguments) => commands::trace::run(arguments),
+        Command::TrainPredictor(arguments) => commands::train_predictor::run(arguments),
         Command::TaskWorker(arguments) => commands::task_worker::run(arguments),
     }
 }

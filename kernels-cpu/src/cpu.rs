@@ -207,7 +207,7 @@ impl Cpu {
     }
 
     /// Runs `task` on each of `parts`, which read `bytes` together, shared between the threads where that is worth it.
-    pub(crate) fn each<T>(&self, bytes: usize, parts: impl Iterator<Item = T> + Send, task: impl Fn(T) + Sync + Send) {
+    pub fn each<T>(&self, bytes: usize, parts: impl Iterator<Item = T> + Send, task: impl Fn(T) + Sync + Send) {
         self.team.each(bytes, parts, task);
     }
 

@@ -32,6 +32,64 @@ pub enum Error {
         /// Its mass, as text.
         value: String,
     },
+    /// Hidden states and masses that are not rows of as many tokens.
+    #[error(
+        "{x} hidden values in rows of {hidden} and {mass} masses in rows of {neurons}: give whole rows of equally many \
+         tokens, one at least"
+    )]
+    Samples {
+        /// Hidden values given.
+        x: usize,
+        /// Width of the hidden state.
+        hidden: usize,
+        /// Masses given.
+        mass: usize,
+        /// Neurons of the layer.
+        neurons: usize,
+    },
+    /// A hidden state that is not finite.
+    #[error("hidden value {index} is {value}: hidden states are finite; the model that made them is broken")]
+    Input {
+        /// Which value.
+        index: usize,
+        /// What it is, as text.
+        value: String,
+    },
+    /// Samples of another layer than the ones before.
+    #[error("samples are {given} wide where {wanted} were trained on: give samples of one layer")]
+    Widths {
+        /// Hidden size x neurons given.
+        given: String,
+        /// Hidden size x neurons wanted.
+        wanted: String,
+    },
+    /// Nothing to learn.
+    #[error("no neuron fires in the training samples: there is nothing to predict")]
+    Silent,
+    /// Not one score for each mass.
+    #[error("{given} scores for {wanted} masses: give one score a neuron and token")]
+    Scores {
+        /// Scores given.
+        given: usize,
+        /// Masses given.
+        wanted: usize,
+    },
+    /// A score that is not a number.
+    #[error("score {index} is not a number: the hidden state or the predictor is broken")]
+    Score {
+        /// Which score.
+        index: usize,
+    },
+    /// A setting out of range.
+    #[error("{setting} is {given}, wanted {wanted}")]
+    Setting {
+        /// Which setting.
+        setting: &'static str,
+        /// What was given.
+        given: String,
+        /// What may be.
+        wanted: &'static str,
+    },
     /// A kernel refused its arguments.
     #[error(transparent)]
     Kernel(#[from] kernels_cpu::Error),

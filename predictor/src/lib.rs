@@ -2,7 +2,13 @@
 //!
 //! A predictor costs bytes on every token and pays by letting the FFN skip rows, so both sides are measured here:
 //! [`LowRank::cost`] says what it reads, [`Quality`] what it finds and what it misses. What is done with the scores
-//! — where to cut — is not this crate's business.
+//! — where to cut — is not this crate's business, but for [`Cut`], by which predictors are compared.
+//!
+//! | | reads a token | wrong about who fires | from |
+//! |---|---|---|---|
+//! | [`LowRank`] | `rank · (hidden + neurons)` weights | both ways | a file, or [`train`] and [`fit`] on a model's own [`Samples`] |
+//! | [`SignBits`] | one bit a gate weight | both ways | the gate alone |
+//! | [`GateFirst`] | the whole gate | never | the gate itself |
 //!
 //! ```
 //! use kernels_cpu::{Cpu, Format, Matrix};
@@ -28,10 +34,32 @@
 //! # }
 //! ```
 
+#[cfg(target_arch = "x86_64")]
+mod avx2;
+#[cfg(target_arch = "x86_64")]
+mod avx512;
+mod cut;
+mod encoded;
 mod error;
+mod gate_first;
+mod linear;
 mod low_rank;
+mod multiply;
 mod quality;
+mod rank;
+mod samples;
+mod scalar;
+mod sign_bits;
+mod start;
+mod train;
 
+pub use cut::Cut;
+pub use encoded::Encoded;
 pub use error::Error;
+pub use gate_first::GateFirst;
 pub use low_rank::{Cost, LowRank};
 pub use quality::Quality;
+pub use rank::{FfnBytes, Fitted, fit, scores};
+pub use samples::Samples;
+pub use sign_bits::SignBits;
+pub use train::{Epoch, MOST_WEIGHT, Trained, Training, train};

@@ -1,6 +1,6 @@
 //! How good a prediction was, once the truth is known.
 
-use crate::Error;
+use crate::{Error, samples::check_masses};
 
 /// Predicted against true active neurons of one layer and token; several add up with [`Quality::add`].
 ///
@@ -24,9 +24,7 @@ impl Quality {
     pub fn of(predicted: &[u32], active: &[u32], mass: &[f32]) -> Result<Self, Error> {
         check_list("predicted", predicted, mass.len())?;
         check_list("active", active, mass.len())?;
-        if let Some(index) = mass.iter().position(|m| !(m.is_finite() && *m >= 0.0)) {
-            return Err(Error::Mass { index, value: mass[index].to_string() });
-        }
+        check_masses(mass)?;
         let mut quality = Self {
             predicted: predicted.len() as u64,
             active: active.len() as u64,
@@ -40,6 +38,31 @@ impl Quality {
         for neuron in active {
             while rest.next_if(|&p| p < neuron).is_some() {}
             quality.hits += u64::from(rest.next_if_eq(&neuron).is_some());
+        }
+        Ok(quality)
+    }
+
+    /// Compares scores of any number of tokens, cut at `cut`, with what fired: a neuron is predicted where its score is at
+    /// least the cut, and was active where it has mass.
+    ///
+    /// # Errors
+    /// Lengths that differ; scores that are not numbers; masses that are negative or not finite.
+    pub fn at(scores: &[f32], cut: f32, mass: &[f32]) -> Result<Self, Error> {
+        if scores.len() != mass.len() {
+            return Err(Error::Scores { given: scores.len(), wanted: mass.len() });
+        }
+        check_masses(mass)?;
+        let mut quality = Self { neurons: mass.len() as u64, ..Self::default() };
+        for (index, (&score, &mass)) in scores.iter().zip(mass).enumerate() {
+            if score.is_nan() {
+                return Err(Error::Score { index });
+            }
+            let (predicted, active, mass) = (score >= cut, mass > 0.0, f64::from(mass));
+            quality.predicted += u64::from(predicted);
+            quality.active += u64::from(active);
+            quality.hits += u64::from(predicted && active);
+            quality.mass += mass;
+            quality.missed += if predicted { 0.0 } else { mass };
         }
         Ok(quality)
     }
@@ -67,6 +90,17 @@ impl Quality {
     /// Share of all neurons that were predicted, hence computed.
     pub fn density(&self) -> f64 {
         if self.neurons == 0 { 0.0 } else { self.predicted as f64 / self.neurons as f64 }
+    }
+
+    /// Share of all neurons that were predicted and active: their up and down rows are read where the gate has the last
+    /// word.
+    pub fn fired(&self) -> f64 {
+        if self.neurons == 0 { 0.0 } else { self.hits as f64 / self.neurons as f64 }
+    }
+
+    /// Share of all neurons that were active.
+    pub fn natural_density(&self) -> f64 {
+        if self.neurons == 0 { 0.0 } else { self.active as f64 / self.neurons as f64 }
     }
 
     /// Share of the output mass that lies in neurons not predicted.

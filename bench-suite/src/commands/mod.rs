@@ -15,4 +15,6 @@ pub mod roof;
 pub mod run;
 pub mod task_worker;
 pub mod tasks;
+pub mod trace;
+pub mod train_predictor;
 pub mod validate;

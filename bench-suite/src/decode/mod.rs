@@ -20,6 +20,7 @@ mod norm;
 mod rope;
 mod sampler;
 mod trace;
+mod traced;
 
 pub use calibration::{calibrate, needs_calibration};
 pub use clock::{Clock, Part};
@@ -27,3 +28,6 @@ pub use decoder::{Decoder, Seen};
 pub use ffn::{LayerStatistics, Scorer};
 pub use sampler::Sampler;
 pub use trace::Trace;
+pub use traced::Traced;
+
+pub(crate) use ffn::down_norms;

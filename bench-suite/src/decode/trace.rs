@@ -1,8 +1,9 @@
 //! Hidden states and activations of a decode, written down.
 //!
-//! A safetensors file: `tokens` (u32, one per token read) and for each layer N, in f32 and one row per token,
-//! `layers.N.residual` (before the FFN's norm: what a predictor reads), `layers.N.gate` (before the activation) and
-//! `layers.N.up`.
+//! A safetensors file: `tokens` (u32, one per token read), `prompts` (u32, which of them begin a prompt: what follows knows
+//! nothing of what came before), and for each layer N, in f32 and one row per token, `layers.N.residual` (before the FFN's
+//! norm: what a predictor reads), `layers.N.gate` (before the activation) and `layers.N.up`. [`Traced`](super::Traced) reads
+//! it.
 //!
 //! ```text
 //!   while decoding   token 0: layer 0, layer 1, … | token 1: layer 0, …     to a temporary file, so that memory stays small
@@ -36,6 +37,7 @@ pub struct Trace {
     parts: [(&'static str, usize); 3],
     layers: usize,
     tokens: Vec<u32>,
+    prompts: Vec<u32>,
 }
 
 impl Trace {
@@ -47,7 +49,16 @@ impl Trace {
         let raw = tempfile::tempfile_in(folder(path)).map_err(|e| refused(path, &e))?;
         let parts = [("residual", config.hidden), ("gate", config.intermediate), ("up", config.intermediate)];
         let parts = parts.map(|(name, len)| (name, len * F32));
-        Ok(Self { path: path.to_owned(), raw: BufWriter::new(raw), parts, layers: config.layers, tokens: Vec::new() })
+        let (raw, layers) = (BufWriter::new(raw), config.layers);
+        Ok(Self { path: path.to_owned(), raw, parts, layers, tokens: Vec::new(), prompts: vec![0] })
+    }
+
+    /// Notes that the token which comes next begins a prompt. The first one does in any case.
+    pub fn prompt(&mut self) {
+        let next = self.tokens.len() as u32;
+        if self.prompts.last() != Some(&next) {
+            self.prompts.push(next);
+        }
     }
 
     /// Notes the token whose layers come next.
@@ -74,11 +85,12 @@ impl Trace {
     /// # Errors
     /// The disk is full.
     pub fn finish(self) -> Result<usize> {
-        let Self { path, raw, parts, layers, tokens } = self;
+        let Self { path, raw, parts, layers, tokens, mut prompts } = self;
+        prompts.retain(|&start| (start as usize) < tokens.len());
         let failed = |e: &io::Error| refused(&path, e);
         let raw = raw.into_inner().map_err(|e| failed(e.error()))?;
         replace(&path, failed, |out| {
-            write(out, &mut BufReader::new(raw), parts, layers, &tokens).map_err(|e| failed(&e))
+            write(out, &mut BufReader::new(raw), parts, layers, [&tokens, &prompts]).map_err(|e| failed(&e))
         })?;
         Ok(tokens.len())
     }
@@ -89,7 +101,7 @@ fn write(
     raw: &mut (impl Read + Seek),
     parts: [(&'static str, usize); 3],
     layers: usize,
-    tokens: &[u32],
+    [tokens, prompts]: [&[u32]; 2],
 ) -> io::Result<()> {
     let mut header = serde_json::Map::new();
     let mut end = 0;
@@ -97,7 +109,9 @@ fn write(
         header.insert(name, json!({ "dtype": dtype, "shape": shape, "data_offsets": [end, end + bytes] }));
         end += bytes;
     };
-    entry("tokens".to_owned(), "U32", &[tokens.len()], size_of_val(tokens));
+    for (name, values) in [("tokens", tokens), ("prompts", prompts)] {
+        entry(name.to_owned(), "U32", &[values.len()], size_of_val(values));
+    }
     for layer in 0..layers {
         for (name, bytes) in parts {
             entry(format!("layers.{layer}.{name}"), "F32", &[tokens.len(), bytes / F32], tokens.len() * bytes);
@@ -108,7 +122,7 @@ fn write(
     header.resize(header.len().next_multiple_of(8), b' ');
     out.write_all(&(header.len() as u64).to_le_bytes())?;
     out.write_all(&header)?;
-    tokens.iter().try_for_each(|token| out.write_all(&token.to_le_bytes()))?;
+    tokens.iter().chain(prompts).try_for_each(|value| out.write_all(&value.to_le_bytes()))?;
     let layer_bytes: usize = parts.iter().map(|(_, bytes)| bytes).sum();
     let mut values = Vec::new();
     for layer in 0..layers {
