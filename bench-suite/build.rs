@@ -1,6 +1,7 @@
-//! Names the commit that the program is built from: a measurement without one cannot be repeated.
+//! Names the commit that the program is built from, without which a measurement cannot be repeated, and the files that the
+//! program carries: an empty one stands for each that is not there.
 
-use std::process::Command;
+use std::{env, fs, path::Path, process::Command};
 
 fn main() {
     // A commit moves HEAD's log; an edit touches a crate. Either may change the answer.
@@ -17,6 +18,20 @@ fn main() {
     let dirty = git(&["status", "--porcelain", "--untracked-files=no"]).is_some_and(|changes| !changes.is_empty());
     println!("cargo:rustc-env=THRESHER_COMMIT={commit}");
     println!("cargo:rustc-env=THRESHER_DIRTY={dirty}");
+    carried("THRESHER_EMBEDDED_MODEL", "model/embedded.gguf");
+    carried("THRESHER_EMBEDDED_QUALITY", "../ci/records/quality/embedded.json");
+}
+
+/// Has the environment variable `name` point to `file`, or to an empty one.
+fn carried(name: &str, file: &str) {
+    let folder = |variable| env::var(variable).unwrap_or_default();
+    let own = Path::new(&folder("CARGO_MANIFEST_DIR")).join(file);
+    let path = if own.exists() { own } else { Path::new(&folder("OUT_DIR")).join(name) };
+    if !path.exists() && fs::write(&path, "").is_err() {
+        println!("cargo:warning={} cannot be written", path.display());
+    }
+    println!("cargo:rerun-if-changed={file}");
+    println!("cargo:rustc-env={name}={}", path.display());
 }
 
 fn git(arguments: &[&str]) -> Option<String> {

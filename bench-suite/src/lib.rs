@@ -13,6 +13,7 @@
 //! | a policy with the audits that it learns from | [`audited`] |
 //! | what each policy does on 70B activations | [`outcomes`] |
 //! | model files, the models in them, text into tokens, tokens out of models | [`gguf`], [`model`], [`tokenizer`], [`decode`] |
+//! | the model that the program carries | [`embedded`] |
 //! | predictors from traces, and how they do on prompts held out | [`training`] |
 //! | code tasks in HumanEval's form, and their execution | [`tasks`] |
 //! | one file per command of the program | [`commands`] |
@@ -22,6 +23,7 @@ pub mod batches;
 pub mod commands;
 pub mod contest;
 pub mod decode;
+pub mod embedded;
 pub mod failure;
 pub mod gguf;
 pub mod layouts;

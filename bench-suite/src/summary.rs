@@ -31,6 +31,9 @@ pub fn of(report: &Report) -> String {
         text += sentence;
         text.push('\n');
     }
+    for quality in &report.quality {
+        text += &format!("\nMeasured, and not carried over to any 70B: {}\n", quality.findings.join(" "));
+    }
     text
 }
 

@@ -4,18 +4,25 @@
 
 mod support;
 
-use std::{fs, path::PathBuf};
+use std::{
+    fs,
+    path::{Path, PathBuf},
+};
 
 use bench_suite::{
+    embedded,
     gguf::Gguf,
     model::{
         Layout,
         synthetic::{Predictor, SyntheticModel},
     },
+    tasks::suite,
 };
+use cost_model::evaluation::Evaluation;
 use kernels_cpu::{Activation, Format};
 use safetensors::SafeTensors;
 use serde_json::Value;
+use sha2::{Digest, Sha256};
 use support::{
     oracle,
     program::{done, refused, text, thresher},
@@ -216,4 +223,78 @@ fn eval_lets_a_model_complete_tasks_the_same_on_any_number_of_threads() {
     assert_eq!(saved[0], saved[1]);
     refused(&["eval", "--model", text(&path), "--tokens", "2048"], &["context of 2048"]);
     refused(&["eval", "--model", text(&path), "--completions", "c.jsonl"], &["--completions"]);
+}
+
+/// What `--record` writes says what `--csv` prints, and a report takes it.
+#[test]
+fn eval_records_what_it_finds() {
+    let (folder, path) = model(&SyntheticModel::default());
+    let [record, page] = ["q.json", "report"].map(|name| folder.path().join(name));
+    let few = ["--every", "120", "--tokens", "6", "--csv"];
+    let evaluate = |more: &[&str]| done(&[&["eval", "--model", text(&path)], more, &few[..]].concat());
+    let policies = ["--policy", "dense", "fixed:0.0", "budget:density=0.20", "--record", text(&record)];
+    let printed = evaluate(&policies);
+    let evaluation = Evaluation::read(&record).unwrap();
+    let mut rows = csv::Reader::from_reader(printed.as_bytes());
+    for (row, policy) in rows.records().map(Result::unwrap).zip(&evaluation.policies) {
+        let rate = evaluation.pass_rate(policy).unwrap();
+        assert_eq!((&row[0], &row[2], &row[3]), (policy.policy.as_str(), &*rate.passed.to_string(), "14"));
+        assert_eq!((&row[1], &row[8]), (&*policy.density.to_string(), &*policy.fired_density.to_string()));
+        let layers = policy.layers.iter().map(|layer| layer.density).sum::<f64>() / 2.0;
+        assert!((layers - policy.density).abs() < 1e-9, "{layers} and {}", policy.density);
+    }
+    assert_eq!(evaluation.policies.len(), 3);
+    assert_eq!((evaluation.problems(), evaluation.model.layers), (14, 2));
+    let problems: Vec<_> = suite::held_out().into_iter().step_by(120).collect();
+    let seen = problems.iter().filter(|problem| suite::family(&problem.task_id).unwrap().seen).count();
+    assert_eq!(
+        evaluation.families.iter().filter(|family| family.seen).map(|family| family.problems).sum::<usize>(),
+        seen
+    );
+    // Settled on training problems: random gates are open for half of the neurons, and a budget starts dense.
+    assert!(evaluation.policies[2].density < 0.3, "{}", evaluation.policies[2].density);
+
+    // Without policies named: a curve of each kind, with thresholds from this model's gates.
+    let curve = evaluate(&[]);
+    let kind = |line: &str| line.split([':', ',']).next().unwrap().to_owned();
+    let mut kinds: Vec<String> = curve.lines().skip(1).map(kind).collect();
+    kinds.dedup();
+    assert_eq!(kinds, ["dense", "fixed", "per-layer", "top-k", "budget", "dynamic", "top-p"]);
+
+    let machine = Path::new(env!("CARGO_MANIFEST_DIR")).join("../ci/records/epyc-zen4-2core.json");
+    let compose = ["compose", text(&machine), "--out", text(&page), "--quality", text(&record)];
+    assert!(done(&compose).contains("not carried over"));
+    assert!(fs::read_to_string(page.join("quality.csv")).unwrap().lines().count() == 4);
+    refused(&[&compose[..], &[text(&record)]].concat(), &["q.json", "second quality record"]);
+    refused(&[&compose[..5], &["--quality", text(&machine)]].concat(), &["thresher-record/1", "thresher-quality/1"]);
+    refused(&["eval", "--policy", "fixed:0.0", "--record", text(&record)], &["add dense"]);
+    refused(&["eval", "--record", "no/such/q.json"], &["no/such"]);
+}
+
+/// Commands that take a model take the embedded one where none is named. The committed record is of that very model, over
+/// all problems, under the policies that `eval` runs by default.
+#[test]
+fn the_embedded_model_is_the_default() {
+    let Ok(bytes) = embedded::model() else {
+        println!("skipped: this build has no embedded model");
+        refused(&["inspect"], &["no embedded model", "--model"]);
+        return refused(&["run", "--prompt", "a"], &["no embedded model"]);
+    };
+    assert!(bytes.as_ptr().addr().is_multiple_of(64));
+    assert_eq!(done(&["inspect"]), done(&["inspect", "embedded"]));
+    let tokens = ["--tokens", "1,40,7", "--csv"];
+    assert_eq!(done(&[&["logits"], &tokens[..]].concat()), {
+        let (folder, _) = model(&SyntheticModel::default());
+        let path = folder.path().join("copy.gguf");
+        fs::write(&path, bytes).unwrap();
+        done(&[&["logits", "--model", text(&path)], &tokens[..]].concat())
+    });
+    let Some(record) = embedded::quality() else { return println!("skipped: this build has no quality record") };
+    let record = Evaluation::parse(record, "embedded").unwrap();
+    let hash: String = Sha256::digest(bytes).iter().map(|byte| format!("{byte:02x}")).collect();
+    assert_eq!(record.model.sha256, hash, "run ci/embedded");
+    assert_eq!(record.problems(), suite::held_out().len());
+    for kind in ["dense", "fixed", "per-layer", "top-k", "budget", "dynamic", "top-p"] {
+        assert!(record.policies.iter().any(|policy| policy.policy.split(':').next() == Some(kind)), "{kind}");
+    }
 }

@@ -274,7 +274,8 @@ fn eval_scores_what_tasks_writes() {
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
     let total = problems.len().div_ceil(10);
     let mut rows = csv::Reader::from_reader(output.stdout.as_slice());
-    let header = "policy,density,passed,total,pass_at_1,ci_low,ci_high,mcnemar_p";
+    let header = "policy,density,passed,total,pass_at_1,ci_low,ci_high,mcnemar_p,fired_density,missed_mass,\
+                  seen_pass_at_1,unseen_pass_at_1";
     assert_eq!(rows.headers().unwrap().iter().collect::<Vec<_>>().join(","), header);
     let rows: Vec<_> = rows.records().map(|row| row.unwrap()).collect();
     let cells = |row: usize| rows[row].iter().take(5).map(str::to_owned).collect::<Vec<_>>();
@@ -282,6 +283,11 @@ fn eval_scores_what_tasks_writes() {
     assert_eq!(cells(0), ["dense", "", total.as_str(), total.as_str(), "1"]);
     assert_eq!(cells(1), ["fixed:9.0", "0.25", "0", total.as_str(), "0"]);
     assert!(rows[1][7].parse::<f64>().unwrap() < 1e-9 && rows[0][7].is_empty());
+    let families = |row: usize| rows[row].iter().skip(8).map(str::to_owned).collect::<Vec<_>>();
+    assert_eq!(
+        (families(0), families(1)),
+        (["", "", "1", "1"].map(String::from).into(), ["", "", "0", "0"].map(String::from).into())
+    );
     // A docstring alone is a body, and returns None.
     assert_eq!(lines(&outcomes)[1]["outcome"], "failed_test");
 }
@@ -320,6 +326,8 @@ fn eval_refuses_what_it_cannot_score() {
     let one = format!("{}\n", json!({"task_id": HELD_OUT[0].task_id, "completion": ""}));
     refuse(&one, &["--k", "2"], &["pass@2 of 1"]);
     refuse(&one, &["--problems", "HumanEval.jsonl"], &["--python"]);
+    refuse(&one, &["--record", "q.json"], &["--record"]);
+    refuse(&one, &["--policy", "dense"], &["--policy"]);
     refuse(&one, &["--problems", "no.jsonl", "--python", "python3"], &["no.jsonl"]);
 }
 

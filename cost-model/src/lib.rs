@@ -12,6 +12,7 @@
 //! | one token out of operators | [`compose`], [`memory`] |
 //! | densities per layer | [`sparsity`] |
 //! | accuracy, or that it is unknown | [`quality`] |
+//! | how a model fared under each policy, problem by problem | [`evaluation`] |
 //! | how sure a pass rate is; results of other harnesses | [`pass_rate`], [`harness`] |
 //! | dollars | [`money`] |
 //! | PER in three forms | [`per`], [`anchors`], [`per_table`] |
@@ -70,6 +71,7 @@ pub mod correlation;
 pub mod criterion;
 pub mod curve;
 pub mod estimate;
+pub mod evaluation;
 mod family;
 pub mod fit;
 pub mod format;

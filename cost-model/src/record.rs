@@ -369,9 +369,16 @@ impl Record {
 
     /// Origin of a number that this record measured with that many samples.
     pub fn origin(&self, samples: u64) -> Origin {
-        let Provenance { commit, dirty, date, .. } = &self.provenance;
+        self.provenance.origin(&self.machine, samples)
+    }
+}
+
+impl Provenance {
+    /// Origin of a number that this build measured on `machine` with that many samples.
+    pub(crate) fn origin(&self, machine: &Machine, samples: u64) -> Origin {
+        let Self { commit, dirty, date, .. } = self;
         Origin::Measured {
-            machine: self.machine.fingerprint.clone(),
+            machine: machine.fingerprint.clone(),
             commit: format!("{commit}{}", if *dirty { "-dirty" } else { "" }),
             date: date.to_string(),
             samples,

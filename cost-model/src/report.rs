@@ -6,6 +6,7 @@
 mod compose_rows;
 mod headline;
 mod kernels;
+mod quality;
 mod score;
 
 use std::collections::BTreeSet;
@@ -16,6 +17,7 @@ use serde::Serialize;
 use crate::anchors::{AnchorError, Anchors, Bounds};
 use crate::compose::{ComposeError, DENSE, Term};
 use crate::estimate::Interval;
+use crate::evaluation::Evaluation;
 use crate::machine::Machine;
 use crate::memory::Memory;
 use crate::money::MoneyError;
@@ -26,6 +28,7 @@ use crate::scenario::Scenario;
 use crate::table::ConfigurationRow;
 
 pub(crate) use headline::TOLERATED_MISS;
+pub use quality::{EqualDensity, Quality, QualityRow, write_quality_csv};
 pub use score::PerForm;
 
 /// Version of the report format that this build writes.
@@ -95,6 +98,8 @@ pub struct Report {
     pub break_even: Vec<BreakEven>,
     /// How PER ranks configurations against dollars.
     pub correlations: Vec<RankCorrelation>,
+    /// Accuracy of small models under policies, as measured; never carried over to the rows.
+    pub quality: Vec<Quality>,
     /// The composed FFN against the FFN measured in one piece.
     pub self_check: Vec<SelfCheck>,
     /// What was skipped, refused or must be known to read the rows.
@@ -357,12 +362,20 @@ impl Report {
             sensitivity,
             break_even,
             correlations,
+            quality: Vec::new(),
             self_check: kernels::self_check(records)?,
             rows,
             notes,
         };
         report.headline = headline::sentences(&report);
         Ok(report)
+    }
+
+    /// The report with what evaluations of small models found.
+    #[must_use]
+    pub fn with_quality(mut self, evaluations: &[Evaluation]) -> Self {
+        self.quality = evaluations.iter().filter_map(Quality::of).collect();
+        self
     }
 
     /// The flat rows, for [`crate::table::write_configurations_csv`].

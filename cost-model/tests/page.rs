@@ -221,6 +221,38 @@ fn every_model_has_its_sentence_and_its_plots() {
     assert_eq!(plots("Milliseconds per token against mean density"), 4);
 }
 
+/// Measured accuracy: every policy in the table, every finding, both plots for wide screens and for phones; without a
+/// record the page says how to make one.
+#[test]
+fn measured_accuracy_is_shown_or_said_to_be_absent() {
+    let report = two_machines();
+    assert!(parse(&page::html(&report)).text.contains("thresher eval --record"));
+    let report = report.with_quality(&[synthetic::evaluation()]);
+    let html = page::html(&report);
+    let page = parse(&html);
+    assert_finite(&page);
+    assert!(!page.text.contains("thresher eval --record"));
+    let texts = report.quality[0].findings.iter().chain(report.quality[0].rows.iter().map(|row| &row.policy));
+    for text in texts {
+        assert!(page.text.contains(&escaped(text)), "{text}");
+    }
+    for says in ["pass@1 against density", "pass@1 against missed mass"] {
+        let drawn = page.attributes.iter().filter(|(_, n, v)| n == "aria-label" && v.starts_with(says)).count();
+        assert_eq!(drawn, 2, "{says}");
+    }
+    // Six of ten, in the typography of what was measured.
+    let origin = escaped(&report.quality[0].origin.to_string());
+    assert!(html.contains(&format!("class=\"figure measured\" title=\"{origin}\">6 of 10<")));
+    assert!(page.text.contains("Nothing of this is carried over to the 70B"));
+
+    let mut hostile = synthetic::evaluation();
+    hostile.model.name = "<script>alert(1)</script>".into();
+    hostile.policies[1].policy = "top-k:\"><img src=x>".into();
+    let html = page::html(&two_machines().with_quality(&[hostile]));
+    assert!(!html.contains("<script>alert") && !html.contains("<img"));
+    parse(&html);
+}
+
 /// The least that is a report, and quantities at the ends of their ranges.
 #[test]
 fn odd_reports_are_whole_pages() {

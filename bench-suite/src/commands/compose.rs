@@ -6,7 +6,7 @@ use clap::Args;
 use cost_model::{record::Record, report::Report};
 use jiff::Timestamp;
 
-use super::report::{FILES, Outcomes, check_policies, out_folder, publish, read_scenario};
+use super::report::{FILES, Outcomes, QualityArguments, check_policies, out_folder, publish, read_scenario};
 use crate::Result;
 
 /// Arguments of `thresher compose`.
@@ -18,7 +18,9 @@ pub struct ComposeArguments {
     /// What to compose and under which assumptions; every key is optional
     #[arg(long, value_name = "FILE.toml")]
     scenario: Option<PathBuf>,
-    /// Folder for index.html, report.json and configurations.csv
+    #[command(flatten)]
+    quality: QualityArguments,
+    /// Folder for index.html, report.json, configurations.csv and quality.csv
     #[arg(long, value_name = "DIR", default_value = "thresher-report")]
     out: PathBuf,
 }
@@ -33,9 +35,10 @@ pub fn run(arguments: &ComposeArguments) -> Result<()> {
     let records = Record::merge(records)?;
     let scenario = read_scenario(arguments.scenario.as_ref())?;
     let specs = check_policies(&scenario)?;
+    let quality = arguments.quality.read()?;
     let out = out_folder(&arguments.out, &FILES)?;
     // Where not even dense can be composed, to run the policies would only put the answer off.
     Report::build(&records, &scenario, &[], Timestamp::now(), Vec::new())?;
     let outcomes = Outcomes::of(&scenario, &specs)?;
-    publish(&records, &scenario, &outcomes, &out)
+    publish(&records, &scenario, &outcomes, &quality, &out)
 }

@@ -7,7 +7,7 @@ use kernels_cpu::Activation;
 use serde::Serialize;
 
 use crate::{
-    Result,
+    Result, embedded,
     gguf::{Gguf, Magic},
     model::{Layout, Model},
     output::{TableFormat, print, print_csv, print_json, table},
@@ -19,7 +19,8 @@ use super::models::{load, open};
 /// Arguments of `thresher inspect`.
 #[derive(Debug, Args)]
 pub struct InspectArguments {
-    /// GGUF file, as llama.cpp or PowerInfer writes it
+    /// GGUF file, as llama.cpp or PowerInfer writes it; `embedded` is the small code model that this program carries
+    #[arg(default_value = embedded::NAME)]
     file: PathBuf,
     #[command(flatten)]
     format: TableFormat,

@@ -1,5 +1,6 @@
 //! One file per command of the program.
 
+mod authoring;
 mod comparisons;
 pub mod compose;
 pub mod doctor;
@@ -13,6 +14,7 @@ pub mod per;
 pub mod report;
 pub mod roof;
 pub mod run;
+mod scores;
 pub mod task_worker;
 pub mod tasks;
 pub mod trace;

@@ -9,6 +9,7 @@ use threshold::{Calibration, Inputs, PolicySpec};
 use crate::{
     Failure, Result,
     decode::{Decoder, Scorer, calibrate, needs_calibration},
+    embedded,
     gguf::{Gguf, MappedFile},
     model::Model,
     tokenizer::Tokenizer,
@@ -17,8 +18,8 @@ use crate::{
 /// A model, and how it is run.
 #[derive(Debug, Args)]
 pub(crate) struct ModelArguments {
-    /// GGUF file, as llama.cpp or PowerInfer writes it
-    #[arg(long, value_name = "FILE")]
+    /// GGUF file, as llama.cpp or PowerInfer writes it; `embedded` is the small code model that this program carries
+    #[arg(long, value_name = "FILE", default_value = embedded::NAME)]
     pub(crate) model: PathBuf,
     /// dense, fixed, fixed:0.0, per-layer:density=0.10, top-k:density=0.10, dynamic:miss=0.02
     #[arg(long, default_value = "dense")]
@@ -28,9 +29,35 @@ pub(crate) struct ModelArguments {
     threads: Option<u16>,
 }
 
-/// Maps a file; its name goes into what is wrong with it.
-pub(crate) fn open(path: &Path) -> Result<MappedFile> {
-    Ok(MappedFile::open(path)?)
+/// A model file in memory: mapped, or carried by the program.
+pub(crate) enum ModelFile {
+    Mapped(MappedFile),
+    Embedded(&'static [u8]),
+}
+
+impl ModelFile {
+    /// What its user calls it.
+    pub(crate) fn path(&self) -> &Path {
+        match self {
+            Self::Mapped(file) => file.path(),
+            Self::Embedded(_) => Path::new(embedded::NAME),
+        }
+    }
+
+    pub(crate) fn bytes(&self) -> &[u8] {
+        match self {
+            Self::Mapped(file) => file.bytes(),
+            Self::Embedded(bytes) => bytes,
+        }
+    }
+}
+
+/// The embedded model by its name, or else a file, mapped; its name goes into what is wrong with it.
+pub(crate) fn open(path: &Path) -> Result<ModelFile> {
+    if path == Path::new(embedded::NAME) {
+        return Ok(ModelFile::Embedded(embedded::model()?));
+    }
+    Ok(ModelFile::Mapped(MappedFile::open(path)?))
 }
 
 /// Whatever is wrong with the contents of `path`.
@@ -39,8 +66,8 @@ pub(crate) fn of_file<E: std::error::Error>(path: &Path) -> impl Fn(E) -> Failur
 }
 
 /// What a file holds, its model, and its tokenizer where it has one.
-pub(crate) fn load<'f>(file: &'f MappedFile) -> Result<(Gguf<'f>, Model<'f>, Option<Tokenizer>)> {
-    let contents = file.contents().map_err(of_file(file.path()))?;
+pub(crate) fn load<'f>(file: &'f ModelFile) -> Result<(Gguf<'f>, Model<'f>, Option<Tokenizer>)> {
+    let contents = Gguf::parse(file.bytes()).map_err(of_file(file.path()))?;
     let model = Model::load(&contents).map_err(of_file(file.path()))?;
     let tokenizer = match contents.get("tokenizer.ggml.model") {
         None => None,

@@ -7,9 +7,10 @@ use std::{
 
 use clap::Args;
 use cost_model::{
+    evaluation::Evaluation,
     page,
     record::Record,
-    report::{PolicyOutcome, Report},
+    report::{PolicyOutcome, Report, write_quality_csv},
     scenario::Scenario,
     table::write_configurations_csv,
 };
@@ -17,7 +18,7 @@ use jiff::Timestamp;
 use threshold::PolicySpec;
 
 use crate::{
-    Failure, Result,
+    Failure, Result, embedded,
     machine::{this_build, this_machine},
     measure::{self, Plan, progress_bar},
     outcomes::{Activations, outcomes},
@@ -38,7 +39,9 @@ pub struct ReportArguments {
     /// What to compose and under which assumptions; every key is optional
     #[arg(long, value_name = "FILE.toml")]
     scenario: Option<PathBuf>,
-    /// Folder for index.html, report.json, configurations.csv and record.json
+    #[command(flatten)]
+    quality: QualityArguments,
+    /// Folder for index.html, report.json, configurations.csv, quality.csv and record.json
     #[arg(long, value_name = "DIR", default_value = "thresher-report")]
     out: PathBuf,
 }
@@ -50,10 +53,11 @@ const TOKENS: usize = 96;
 const PAGE: &str = "index.html";
 const JSON: &str = "report.json";
 const TABLE: &str = "configurations.csv";
+const QUALITY: &str = "quality.csv";
 /// The record that the report was composed from, for `thresher compose`; written where one machine was measured.
 const RECORD: &str = "record.json";
 /// All of them.
-pub(super) const FILES: [&str; 4] = [PAGE, JSON, TABLE, RECORD];
+pub(super) const FILES: [&str; 5] = [PAGE, JSON, TABLE, QUALITY, RECORD];
 
 /// Runs the command.
 ///
@@ -62,6 +66,7 @@ pub(super) const FILES: [&str; 4] = [PAGE, JSON, TABLE, RECORD];
 pub fn run(arguments: &ReportArguments) -> Result<()> {
     let scenario = read_scenario(arguments.scenario.as_ref())?;
     let specs = check_policies(&scenario)?;
+    let quality = arguments.quality.read()?;
     let out = out_folder(&arguments.out, &FILES)?;
     let machine = this_machine();
     let rounds = if arguments.full { FULL_ROUNDS } else { QUICK_ROUNDS };
@@ -74,7 +79,39 @@ pub fn run(arguments: &ReportArguments) -> Result<()> {
     }
     let record = measure::measure(&plan, machine, this_build())?.record;
     let outcomes = Outcomes::of(&scenario, &specs)?;
-    publish(&[record], &scenario, &outcomes, &out)
+    publish(&[record], &scenario, &outcomes, &quality, &out)
+}
+
+/// Quality records for a report.
+#[derive(Debug, Args)]
+pub struct QualityArguments {
+    /// Quality records that `thresher eval --record` wrote [default: that of the embedded model]
+    #[arg(long = "quality", value_name = "FILE.json", num_args = 1..)]
+    files: Vec<PathBuf>,
+}
+
+impl QualityArguments {
+    /// The records, checked; none in a build that carries none, if none is named.
+    ///
+    /// # Errors
+    /// One cannot be read, or is of a model that another one is of.
+    pub fn read(&self) -> Result<Vec<Evaluation>> {
+        if self.files.is_empty() {
+            let own = embedded::quality().map(|text| Evaluation::parse(text, embedded::NAME));
+            return Ok(own.transpose()?.into_iter().collect());
+        }
+        let all = self.files.iter().map(|path| Evaluation::read(path)).collect::<std::result::Result<Vec<_>, _>>()?;
+        for (index, record) in all.iter().enumerate() {
+            if all[..index].iter().any(|other| other.model.sha256 == record.model.sha256) {
+                return Err(Failure::input(format!(
+                    "{}: a second quality record of model {}; name one",
+                    self.files[index].display(),
+                    record.model.name
+                )));
+            }
+        }
+        Ok(all)
+    }
 }
 
 /// The scenario of a file, or the defaults.
@@ -180,12 +217,24 @@ impl Drop for OutFolder {
 ///
 /// # Errors
 /// Nothing can be composed; the folder cannot be written.
-pub fn publish(records: &[Record], scenario: &Scenario, outcomes: &Outcomes, out: &OutFolder) -> Result<()> {
+pub fn publish(
+    records: &[Record],
+    scenario: &Scenario,
+    outcomes: &Outcomes,
+    quality: &[Evaluation],
+    out: &OutFolder,
+) -> Result<()> {
     let report = Report::build(records, scenario, &outcomes.all, Timestamp::now(), outcomes.notes.clone())?;
-    let mut csv = Vec::new();
-    let rows = report.configurations();
-    write_configurations_csv(&rows, &mut csv)?;
-    let mut files = vec![(PAGE, page::html(&report).into_bytes()), (JSON, report.json()?.into_bytes()), (TABLE, csv)];
+    let report = report.with_quality(quality);
+    let (mut configurations, mut accuracies) = (Vec::new(), Vec::new());
+    write_configurations_csv(&report.configurations(), &mut configurations)?;
+    write_quality_csv(&report.quality, &mut accuracies)?;
+    let mut files = vec![
+        (PAGE, page::html(&report).into_bytes()),
+        (JSON, report.json()?.into_bytes()),
+        (TABLE, configurations),
+        (QUALITY, accuracies),
+    ];
     if let [record] = records {
         files.push((RECORD, record.json()?.into_bytes()));
     }

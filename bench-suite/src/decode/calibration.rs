@@ -21,6 +21,23 @@ pub fn needs_calibration(policy: &PolicySpec) -> bool {
 /// # Errors
 /// Tokens out of range; down weights not stored by neuron.
 pub fn calibrate(model: &Model<'_>, cpu: &Cpu, tokens: &[u32]) -> Result<Calibration> {
+    calibrate_on(model, cpu, &[Text { tokens: tokens.to_vec(), passed_over: 0 }])
+}
+
+/// A text to calibrate on.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Text {
+    /// Its tokens.
+    pub tokens: Vec<u32>,
+    /// How many of them are read but do not count: a prompt, where what matters is how the model goes on from it.
+    pub passed_over: usize,
+}
+
+/// As [`calibrate`], over several texts, each from its beginning.
+///
+/// # Errors
+/// As for [`calibrate`].
+pub fn calibrate_on(model: &Model<'_>, cpu: &Cpu, texts: &[Text]) -> Result<Calibration> {
     let (neurons, activation) = (model.config.intermediate, model.config.activation);
     let mut builder = CalibrationBuilder::new(Shape::new(model.config.layers, neurons)?);
     let mut predictors = predictors(model)?;
@@ -36,7 +53,13 @@ pub fn calibrate(model: &Model<'_>, cpu: &Cpu, tokens: &[u32]) -> Result<Calibra
         }
         Ok(builder.add(seen.layer, &scores, &masses)?)
     };
-    let mut decoder = Decoder::new(model, cpu, &PolicySpec::Dense, &Inputs::default(), tokens.len())?;
-    tokens.iter().try_for_each(|&token| decoder.push_seen(token, &mut collect))?;
+    let longest = texts.iter().map(|text| text.tokens.len()).max().unwrap_or(0);
+    let mut decoder = Decoder::new(model, cpu, &PolicySpec::Dense, &Inputs::default(), longest)?;
+    for text in texts {
+        decoder.clear();
+        let (before, counted) = text.tokens.split_at(text.passed_over.min(text.tokens.len()));
+        before.iter().try_for_each(|&token| decoder.push(token))?;
+        counted.iter().try_for_each(|&token| decoder.push_seen(token, &mut collect))?;
+    }
     Ok(builder.finish())
 }

@@ -25,7 +25,7 @@ use crate::{
 use super::clock::{Clock, Part};
 
 /// Skipped neurons that are computed after all, per layer and token, to see what was missed.
-const AUDITED_ROWS: usize = 64;
+const AUDITED_ROWS: usize = 16;
 const AUDIT_SEED: u64 = 13;
 /// Down rows that a thread takes at a time for their norms.
 const NORMS_AT_ONCE: usize = 64;
@@ -62,6 +62,18 @@ pub struct LayerStatistics {
 }
 
 impl LayerStatistics {
+    /// The layer's tokens and those of `other` together.
+    #[must_use]
+    pub fn with(&self, other: &Self) -> Self {
+        Self {
+            tokens: self.tokens + other.tokens,
+            active: self.active + other.active,
+            fired: self.fired + other.fired,
+            missed: self.missed + other.missed,
+            audits: self.audits + other.audits,
+        }
+    }
+
     /// Share of `neurons` that was let through.
     pub fn density(&self, neurons: usize) -> f64 {
         self.active as f64 / (self.tokens as f64 * neurons as f64)

@@ -22,7 +22,7 @@ mod sampler;
 mod trace;
 mod traced;
 
-pub use calibration::{calibrate, needs_calibration};
+pub use calibration::{Text, calibrate, calibrate_on, needs_calibration};
 pub use clock::{Clock, Part};
 pub use decoder::{Decoder, Seen};
 pub use ffn::{LayerStatistics, Scorer};

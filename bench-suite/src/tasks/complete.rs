@@ -5,7 +5,7 @@
 //!   shard     decoder and policy of its own, one thread; a policy learns from problem to problem within its shard
 //! ```
 //! A model small enough to write hundreds of programs reads its weights out of caches: a program a thread is faster than
-//! all threads on one.
+//! all threads on one. Policies that learn are settled on training problems before the first one counts.
 
 use std::{
     sync::atomic::{AtomicUsize, Ordering},
@@ -22,15 +22,18 @@ use super::{
 };
 use crate::{
     Failure, Result,
-    decode::{Decoder, Sampler, calibrate},
+    decode::{Decoder, LayerStatistics, Sampler, Text, calibrate_on},
     model::Model,
     tokenizer::Tokenizer,
 };
 
 /// Parts that problems are dealt into: the same on every machine, so that what policies learn is too.
 const SHARDS: usize = 8;
-/// Training problems whose text calibrates policies that learn from a sample of scores.
-const CALIBRATION_SEED: u64 = 7;
+/// Training problems, with their solutions, whose text calibrates policies: about one of each family.
+const SAMPLE_PROBLEMS: usize = 70;
+const SAMPLE_SEED: u64 = 7;
+/// Of these, how many a policy that learns reads before it starts in a shard.
+const SETTLING_PROBLEMS: usize = 14;
 
 /// A model that completes code.
 #[derive(Debug, Clone, Copy)]
@@ -43,21 +46,45 @@ pub struct Author<'m> {
     pub most: usize,
 }
 
+/// Training problems with their solutions, and what scores were like while those were read.
+#[derive(Debug)]
+pub struct Sample {
+    texts: Vec<Text>,
+    /// Of all of them.
+    pub calibration: Calibration,
+}
+
+impl Sample {
+    /// How many tokens the solutions have.
+    pub fn tokens(&self) -> usize {
+        self.texts.iter().map(|text| text.tokens.len() - text.passed_over).sum()
+    }
+}
+
+/// What a model wrote under one policy.
+#[derive(Debug)]
+pub struct Written {
+    /// One a problem, in their order.
+    pub completions: Vec<Completion>,
+    /// What each layer did meanwhile, prompts aside.
+    pub layers: Vec<LayerStatistics>,
+}
+
 impl Author<'_> {
-    /// Score statistics over training problems with their solutions, as many as the model's context holds.
+    /// The sample that policies are calibrated on.
     ///
     /// # Errors
-    /// Problems longer than the model's context.
-    pub fn calibration(&self, cpu: &Cpu) -> Result<Calibration> {
-        let mut tokens = Vec::new();
-        for problem in suite::training(CALIBRATION_SEED) {
-            let next = self.encode(&(problem.prompt + &problem.canonical_solution))?;
-            if tokens.len() + next.len() > self.model.config.context {
-                break;
-            }
-            tokens.extend(next);
-        }
-        calibrate(self.model, cpu, &tokens)
+    /// A hidden state with NaN.
+    pub fn sample(&self) -> Result<Sample> {
+        let text = |problem: Problem| {
+            let passed_over = self.encode(&problem.prompt)?.len();
+            Ok(Text { tokens: self.encode(&(problem.prompt + &problem.canonical_solution))?, passed_over })
+        };
+        let mut texts = suite::training(SAMPLE_SEED).take(SAMPLE_PROBLEMS).map(text).collect::<Result<Vec<_>>>()?;
+        texts.retain(|text| (text.passed_over..=self.model.config.context).contains(&text.tokens.len()));
+        let cpu = Cpu::with_threads(1)?;
+        let calibration = cpu.install(|| calibrate_on(self.model, &cpu, &texts))?;
+        Ok(Sample { texts, calibration })
     }
 
     /// The likeliest completion of every problem under `policy`, on `threads` threads. The density of a completion is that
@@ -69,20 +96,22 @@ impl Author<'_> {
         &self,
         problems: &[Problem],
         policy: &PolicySpec,
-        calibration: Option<&Calibration>,
+        sample: Option<&Sample>,
         threads: usize,
         done: impl Fn() + Sync,
-    ) -> Result<Vec<Completion>> {
+    ) -> Result<Written> {
         let shard = problems.len().div_ceil(SHARDS).max(1);
         let shards: Vec<&[Problem]> = problems.chunks(shard).collect();
         let next = AtomicUsize::new(0);
-        let worker = || -> Result<Vec<(usize, Vec<Completion>)>> {
+        let worker = || -> Result<Vec<(usize, Written)>> {
             let cpu = Cpu::with_threads(1)?;
             let mut own = Vec::new();
             loop {
                 let index = next.fetch_add(1, Ordering::Relaxed);
                 let Some(problems) = shards.get(index) else { return Ok(own) };
-                own.push((index, self.complete_shard(&cpu, problems, policy, calibration, &done)?));
+                // Entered once, not once a token.
+                let written = cpu.install(|| self.complete_shard(&cpu, problems, policy, sample, &done))?;
+                own.push((index, written));
             }
         };
         let mut all = thread::scope(|scope| {
@@ -94,7 +123,13 @@ impl Author<'_> {
             Ok::<_, Failure>(all)
         })?;
         all.sort_unstable_by_key(|(shard, _)| *shard);
-        Ok(all.into_iter().flat_map(|(_, completions)| completions).collect())
+        let mut layers = vec![LayerStatistics::default(); self.model.config.layers];
+        let mut completions = Vec::with_capacity(problems.len());
+        for (_, written) in all {
+            add(&mut layers, &written.layers);
+            completions.extend(written.completions);
+        }
+        Ok(Written { completions, layers })
     }
 
     fn complete_shard(
@@ -102,45 +137,57 @@ impl Author<'_> {
         cpu: &Cpu,
         problems: &[Problem],
         policy: &PolicySpec,
-        calibration: Option<&Calibration>,
+        sample: Option<&Sample>,
         done: &(impl Fn() + Sync),
-    ) -> Result<Vec<Completion>> {
-        let inputs = Inputs { calibration, ..Inputs::default() };
+    ) -> Result<Written> {
+        let inputs = Inputs { calibration: sample.map(|sample| &sample.calibration), ..Inputs::default() };
         let mut decoder = Decoder::new(self.model, cpu, policy, &inputs, self.model.config.context)?;
-        let mut greedy = Sampler::new(0.0, 1.0, 0)?;
-        let mut complete = |problem: &Problem| {
-            let prompt = self.encode(&problem.prompt)?;
-            if prompt.len() + self.most > self.model.config.context {
-                let (given, context) = (prompt.len(), self.model.config.context);
-                return Err(Failure::input(format!(
-                    "{}: {given} tokens and {} more do not fit the model's context of {context}",
-                    problem.task_id, self.most
-                )));
-            }
+        let settling = sample.filter(|_| learns(policy)).map_or(&[][..], |sample| &sample.texts);
+        for text in settling.iter().take(SETTLING_PROBLEMS) {
             decoder.clear();
-            prompt.iter().try_for_each(|&token| decoder.push(token))?;
-            decoder.clear_statistics();
-            let mut written = Vec::new();
-            while written.len() < self.most {
-                let token = greedy.next(decoder.logits()?)?;
-                if self.tokenizer.is_end(token) {
-                    break;
-                }
-                written.push(token);
-                decoder.push(token)?;
-                if ends(&self.tokenizer.decode(&written)) {
-                    break;
-                }
-            }
+            text.tokens.iter().try_for_each(|&token| decoder.push(token))?;
+        }
+        let mut greedy = Sampler::new(0.0, 1.0, 0)?;
+        let mut layers = vec![LayerStatistics::default(); self.model.config.layers];
+        let mut completions = Vec::with_capacity(problems.len());
+        for problem in problems {
+            let written = self.write(&mut decoder, &mut greedy, problem)?;
+            let seen = decoder.statistics();
+            add(&mut layers, seen);
+            completions.push(completion(problem, policy, &written, seen, self));
             done();
-            Ok(Completion {
-                task_id: problem.task_id.clone(),
-                completion: String::from_utf8_lossy(&self.tokenizer.decode(&written)).into_owned(),
-                policy: policy.to_string(),
-                density: density(&decoder, self.model.config.intermediate),
-            })
-        };
-        problems.iter().map(&mut complete).collect()
+        }
+        Ok(Written { completions, layers })
+    }
+
+    /// The tokens that follow the problem's prompt; the decoder's statistics are then of these alone.
+    fn write(&self, decoder: &mut Decoder<'_>, greedy: &mut Sampler, problem: &Problem) -> Result<Vec<u32>> {
+        let prompt = self.encode(&problem.prompt)?;
+        if prompt.len() + self.most > self.model.config.context {
+            let (given, context) = (prompt.len(), self.model.config.context);
+            return Err(Failure::input(format!(
+                "{}: {given} tokens and {} more do not fit the model's context of {context}",
+                problem.task_id, self.most
+            )));
+        }
+        decoder.clear();
+        prompt.iter().try_for_each(|&token| decoder.push(token))?;
+        decoder.clear_statistics();
+        let (mut written, mut text) = (Vec::new(), Vec::new());
+        while written.len() < self.most {
+            let token = greedy.next(decoder.logits()?)?;
+            if self.tokenizer.is_end(token) {
+                break;
+            }
+            written.push(token);
+            decoder.push(token)?;
+            let before = text.len();
+            text.extend_from_slice(self.tokenizer.piece(token));
+            if ends(&text, before) {
+                break;
+            }
+        }
+        Ok(written)
     }
 
     fn encode(&self, text: &str) -> Result<Vec<u32>> {
@@ -148,15 +195,65 @@ impl Author<'_> {
     }
 }
 
-/// Whether a completion has left its function: what follows is cut off by whoever runs it.
-fn ends(completion: &[u8]) -> bool {
-    let text = String::from_utf8_lossy(completion);
-    STOPS.iter().any(|stop| text.contains(stop))
+/// Whether a policy changes with what it sees.
+fn learns(policy: &PolicySpec) -> bool {
+    matches!(policy, PolicySpec::Budget(_) | PolicySpec::Dynamic(..))
 }
 
-/// Mean over layers; `None` where nothing was decoded.
-fn density(decoder: &Decoder<'_>, neurons: usize) -> Option<f64> {
-    let layers = decoder.statistics();
-    let seen = layers.iter().filter(|layer| layer.tokens > 0).map(|layer| layer.density(neurons));
-    (layers.iter().any(|layer| layer.tokens > 0)).then(|| seen.sum::<f64>() / layers.len() as f64)
+fn add(sum: &mut [LayerStatistics], more: &[LayerStatistics]) {
+    sum.iter_mut().zip(more).for_each(|(sum, more)| *sum = sum.with(more));
+}
+
+/// Whether a completion whose first `before` bytes went on has left its function: what follows is cut off by whoever runs
+/// it.
+fn ends(text: &[u8], before: usize) -> bool {
+    let holds = |stop: &str| {
+        let from = (before + 1).saturating_sub(stop.len());
+        text[from..].windows(stop.len()).any(|window| window == stop.as_bytes())
+    };
+    STOPS.iter().any(|stop| holds(stop))
+}
+
+fn completion(
+    problem: &Problem,
+    policy: &PolicySpec,
+    written: &[u32],
+    seen: &[LayerStatistics],
+    author: &Author<'_>,
+) -> Completion {
+    let neurons = author.model.config.intermediate;
+    let decoded = seen.iter().any(|layer| layer.tokens > 0);
+    let mean = |share: &dyn Fn(&LayerStatistics) -> f64| {
+        decoded.then(|| seen.iter().map(share).sum::<f64>() / seen.len() as f64)
+    };
+    let misses: Vec<f64> = seen.iter().filter_map(LayerStatistics::miss).collect();
+    Completion {
+        task_id: problem.task_id.clone(),
+        completion: String::from_utf8_lossy(&author.tokenizer.decode(written)).into_owned(),
+        policy: policy.to_string(),
+        density: mean(&|layer| layer.density(neurons)),
+        fired_density: mean(&|layer| layer.fired_density(neurons)),
+        missed_mass: (!misses.is_empty()).then(|| misses.iter().sum::<f64>() / misses.len() as f64),
+        tokens: Some(written.len() as u64),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Found in the token that completes it, wherever tokens are cut, and never before.
+    #[test]
+    fn a_stop_is_found_across_tokens() {
+        let text = b"    return 1\n\ndef g():";
+        let whole = text.windows(4).position(|window| window == b"\ndef").unwrap() + 4;
+        for size in 1..text.len() {
+            for first in 0..size {
+                let cuts: Vec<usize> = (first..text.len()).step_by(size).chain([text.len()]).collect();
+                for pair in cuts.windows(2) {
+                    assert_eq!(ends(&text[..pair[1]], pair[0]), pair[1] >= whole && pair[0] < whole, "{pair:?}");
+                }
+            }
+        }
+    }
 }

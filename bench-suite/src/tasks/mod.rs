@@ -12,11 +12,12 @@
 //! | what is held out | [`split`], [`suite`] |
 //! | a completion run, under limits | [`interpreter`], [`limits`], [`outcome`] |
 //! | many of them, in child processes under the kernel's limits too | [`pool`], [`worker`] |
-//! | completions by a model under a policy | [`complete`] |
+//! | completions by a model under a policy; under which, for a whole curve | [`complete`], [`curve`] |
 //! | HumanEval's own problems by the user's Python | [`humaneval`] |
 //! | pass@1, its interval, a paired test | [`score`] |
 
 pub mod complete;
+pub mod curve;
 pub mod draw;
 pub mod families;
 pub mod family;

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use cost_model::pass_rate::{mcnemar_exact, pass_at_k, wilson_95};
 use serde::{Deserialize, Serialize};
 
-use super::outcome::Outcome;
+use super::{outcome::Outcome, suite::family};
 use crate::{Failure, Result};
 
 /// Name of the policy that the others are held against.
@@ -27,6 +27,15 @@ pub struct Completion {
     /// Mean FFN density while it wrote.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub density: Option<f64>,
+    /// Of that, the share of neurons that fired: whose up and down rows were read.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub fired_density: Option<f64>,
+    /// Share of FFN output mass that was skipped meanwhile, mean over layers.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub missed_mass: Option<f64>,
+    /// How many tokens it is long. Means over completions weigh each by this, where all say it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub tokens: Option<u64>,
 }
 
 fn dense() -> String {
@@ -39,7 +48,7 @@ pub fn function_alone(completion: &str) -> &str {
     &completion[..end.map_or(completion.len(), |end| end + 1)]
 }
 
-/// One policy's row; the fields are the columns of `thresher eval --csv`.
+/// One policy's row; the fields are the columns of `thresher eval --csv`, in their order.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct Score {
     /// Policy.
@@ -58,6 +67,14 @@ pub struct Score {
     pub ci_high: f64,
     /// McNemar's exact test against [`DENSE`], first sample of each problem; empty for dense itself and without it.
     pub mcnemar_p: Option<f64>,
+    /// Mean share of neurons that fired, where the completions say it.
+    pub fired_density: Option<f64>,
+    /// Mean share of FFN output mass that was skipped, where the completions say it.
+    pub missed_mass: Option<f64>,
+    /// pass@1 on problems of families that training saw; empty for problems that are not this program's.
+    pub seen_pass_at_1: Option<f64>,
+    /// pass@1 on problems of families that training saw nothing of.
+    pub unseen_pass_at_1: Option<f64>,
     /// Mean over problems of the unbiased pass@k, for each k asked for.
     #[serde(skip)]
     pub pass_at: Vec<(u64, f64)>,
@@ -76,7 +93,7 @@ pub fn score(completions: &[Completion], outcomes: &[Outcome], ks: &[u64]) -> Re
         }
         let samples = policies.entry(&completion.policy).or_default();
         samples.by_problem.entry(&completion.task_id).or_default().push(outcome.passed());
-        samples.densities.extend(completion.density);
+        samples.completions.push(completion);
     }
     let Some(first) = order.first().map(|policy| &policies[policy]) else {
         return Err(Failure::input("no completions; wanted lines with task_id and completion"));
@@ -99,37 +116,65 @@ pub fn score(completions: &[Completion], outcomes: &[Outcome], ks: &[u64]) -> Re
 #[derive(Default)]
 struct Samples<'a> {
     by_problem: BTreeMap<&'a str, Vec<bool>>,
-    densities: Vec<f64>,
+    completions: Vec<&'a Completion>,
 }
 
 impl Samples<'_> {
     fn score(&self, policy: &str, dense: Option<&Self>, ks: &[u64]) -> Result<Score> {
-        let pass_at_1 = self.mean_pass_at(1)?;
+        let pass_at_1 = self.mean_pass_at(1, |_| true)?;
         let problems = self.by_problem.len() as u64;
         let (ci_low, ci_high) = wilson_95(pass_at_1, problems)?;
         let count = |passed: bool| self.by_problem.values().flatten().filter(|p| **p || !passed).count() as u64;
-        let known = self.densities.len();
+        let of_families = |seen: bool| {
+            let of = |problem: &str| family(problem).is_some_and(|family| family.seen == seen);
+            self.by_problem.keys().any(|problem| of(problem)).then(|| self.mean_pass_at(1, of)).transpose()
+        };
         Ok(Score {
             policy: policy.to_owned(),
-            density: (known > 0).then(|| self.densities.iter().sum::<f64>() / known as f64),
+            density: self.mean(|completion| completion.density),
             passed: count(true),
             total: count(false),
             pass_at_1,
             ci_low,
             ci_high,
             mcnemar_p: dense.filter(|_| policy != DENSE).map(|dense| self.against(dense)),
-            pass_at: ks.iter().filter(|k| **k != 1).map(|k| Ok((*k, self.mean_pass_at(*k)?))).collect::<Result<_>>()?,
+            fired_density: self.mean(|completion| completion.fired_density),
+            missed_mass: self.mean(|completion| completion.missed_mass),
+            seen_pass_at_1: of_families(true)?,
+            unseen_pass_at_1: of_families(false)?,
+            pass_at: ks
+                .iter()
+                .filter(|k| **k != 1)
+                .map(|k| Ok((*k, self.mean_pass_at(*k, |_| true)?)))
+                .collect::<Result<_>>()?,
         })
     }
 
-    fn mean_pass_at(&self, k: u64) -> Result<f64> {
-        let mut sum = 0.0;
-        for (problem, samples) in &self.by_problem {
+    /// Mean of a share over the completions that have it, by their tokens; of equal weights where one does not say them.
+    fn mean(&self, share: impl Fn(&Completion) -> Option<f64>) -> Option<f64> {
+        let counted = self.completions.iter().all(|completion| completion.tokens.is_some());
+        let weight =
+            |completion: &Completion| completion.tokens.filter(|_| counted).map_or(1.0, |tokens| tokens as f64);
+        let (mut sum, mut weights) = (0.0, 0.0);
+        for completion in &self.completions {
+            if let Some(share) = share(completion) {
+                sum += weight(completion) * share;
+                weights += weight(completion);
+            }
+        }
+        (weights > 0.0).then(|| sum / weights)
+    }
+
+    /// Mean over the problems that are wanted.
+    fn mean_pass_at(&self, k: u64, wanted: impl Fn(&str) -> bool) -> Result<f64> {
+        let (mut sum, mut problems) = (0.0, 0.0);
+        for (problem, samples) in self.by_problem.iter().filter(|(problem, _)| wanted(problem)) {
+            problems += 1.0;
             let passed = samples.iter().filter(|passed| **passed).count();
             sum += pass_at_k(samples.len() as u64, passed as u64, k)
                 .map_err(|e| Failure::input(format!("{problem}: {e}")))?;
         }
-        Ok(sum / self.by_problem.len() as f64)
+        Ok(sum / problems)
     }
 
     fn against(&self, dense: &Self) -> f64 {
@@ -149,9 +194,18 @@ impl Samples<'_> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::tasks::families;
 
     fn completion(policy: &str, task: usize, density: Option<f64>) -> Completion {
-        Completion { task_id: format!("t/{task}"), completion: String::new(), policy: policy.into(), density }
+        Completion {
+            task_id: format!("t/{task}"),
+            completion: String::new(),
+            policy: policy.into(),
+            density,
+            fired_density: None,
+            missed_mass: None,
+            tokens: None,
+        }
     }
 
     /// Ten problems: dense passes 8, the other 5 of those and one more.
@@ -172,6 +226,32 @@ mod tests {
         assert_eq!(scores[0].mcnemar_p, Some(mcnemar_exact(1, 3)));
         assert_eq!((scores[1].mcnemar_p, scores[1].density, scores[0].density), (None, None, Some(0.125)));
         assert_eq!((scores[0].ci_low, scores[0].ci_high), wilson_95(0.6, 10).unwrap());
+    }
+
+    /// A long completion tells more of what a policy computes than a short one.
+    #[test]
+    fn shares_are_means_over_tokens() {
+        let of = |tokens, density| Completion { tokens, missed_mass: density, ..completion(DENSE, 0, density) };
+        let mean = |completions: [Completion; 2]| {
+            let score = score(&completions, &[Outcome::Passed, Outcome::Passed], &[]).unwrap().remove(0);
+            assert_eq!(score.missed_mass, score.density);
+            score.density
+        };
+        assert_eq!(mean([of(Some(30), Some(0.1)), of(Some(10), Some(0.5))]), Some(0.2));
+        assert_eq!(mean([of(Some(30), Some(0.25)), of(None, Some(0.5))]), Some(0.375));
+        assert_eq!(mean([of(Some(30), Some(0.25)), of(Some(0), None)]), Some(0.25));
+        assert_eq!(mean([of(Some(0), None), of(Some(0), None)]), None);
+    }
+
+    #[test]
+    fn families_that_training_saw_are_told_from_others() {
+        let named = |family: &str| Completion { task_id: format!("thresher/{family}/0"), ..completion(DENSE, 0, None) };
+        let first = |seen| families::all().find(|family| family.seen == seen).unwrap().name;
+        let outcomes = [Outcome::Passed, Outcome::OutOfSteps];
+        let scores = score(&[named(first(true)), named(first(false))], &outcomes, &[]).unwrap();
+        assert_eq!((scores[0].seen_pass_at_1, scores[0].unseen_pass_at_1), (Some(1.0), Some(0.0)));
+        let foreign = score(&[completion(DENSE, 0, None)], &outcomes[..1], &[]).unwrap();
+        assert_eq!((foreign[0].seen_pass_at_1, foreign[0].unseen_pass_at_1), (None, None));
     }
 
     #[test]

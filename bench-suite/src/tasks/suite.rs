@@ -43,6 +43,12 @@ pub fn held_out_with(hidden: usize) -> Vec<Problem> {
     problems
 }
 
+/// The family of a problem by its `task_id`; `None` where that names none of this program's.
+pub fn family(task_id: &str) -> Option<&'static Family> {
+    let name = task_id.strip_prefix("thresher/")?.split('/').next()?;
+    families::all().find(|family| family.name == name)
+}
+
 /// Training problems, without end: seen families in turn, no solution that may be held out.
 pub fn training(seed: u64) -> impl Iterator<Item = Problem> {
     let families: Vec<&'static Family> = families::all().filter(|family| family.seen).collect();

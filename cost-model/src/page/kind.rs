@@ -7,7 +7,8 @@ use crate::report::policy_kind;
 
 use super::chart::{Glyph, Marker, shape};
 
-const KINDS: [&str; 7] = ["dense", "fixed", "per-layer", "top-k", "dynamic", "top-p", "budget"];
+const KINDS: [&str; 10] =
+    ["dense", "fixed", "per-layer", "top-k", "statistical-top-k", "top-p", "relative", "budget", "dynamic", "oracle"];
 
 /// Parts of a token in the order in which bars stack them.
 const PARTS: [(&str, &str); 7] = [
@@ -77,11 +78,10 @@ pub(super) fn distinct<'a>(values: impl Iterator<Item = &'a str>) -> Vec<&'a str
 
 /// Names the kinds and formats of some (policy, format) pairs.
 pub(super) fn legend<'a>(pairs: impl Iterator<Item = (&'a str, &'a str)> + Clone) -> Markup {
-    let kinds = distinct(pairs.clone().map(|(policy, _)| policy_kind(policy)));
-    let formats = distinct(pairs.map(|(_, format)| format));
+    let formats = distinct(pairs.clone().map(|(_, format)| format));
     html! {
         ul.legend {
-            @for kind in kinds { li { (swatch(&class(kind))) (kind) } }
+            (kinds(pairs.map(|(policy, _)| policy)))
             @for format in formats {
                 li {
                     svg.key viewBox="0 0 14 14" aria-hidden="true" {
@@ -92,6 +92,11 @@ pub(super) fn legend<'a>(pairs: impl Iterator<Item = (&'a str, &'a str)> + Clone
             }
         }
     }
+}
+
+/// Names the kinds of some policies, as items of a legend.
+pub(super) fn kinds<'a>(policies: impl Iterator<Item = &'a str>) -> Markup {
+    html! { @for kind in distinct(policies.map(policy_kind)) { li { (swatch(&class(kind))) (kind) } } }
 }
 
 pub(super) fn swatch(class: &str) -> Markup {

@@ -212,7 +212,8 @@ pub(super) fn reproduce(report: &Report) -> Markup {
         pre { code { "thresher report --out DIR\nthresher compose RECORD… --scenario FILE.toml --out DIR" } }
         p {
             code { "report.json" } " beside this page holds every number with its origin, "
-            code { "configurations.csv" } " the table above."
+            code { "configurations.csv" } " and " code { "quality.csv" } " the tables of configurations and of measured \
+            accuracy."
         }
     }
 }

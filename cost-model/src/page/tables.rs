@@ -11,7 +11,7 @@ use super::figure::{Sources, unknown};
 use super::kind;
 
 /// A cell that sorts by `value`.
-fn cell(value: Option<f64>, shown: &Markup) -> Markup {
+pub(super) fn cell(value: Option<f64>, shown: &Markup) -> Markup {
     html! { td.number data-value=[value] { (shown) } }
 }
 

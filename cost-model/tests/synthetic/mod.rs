@@ -3,6 +3,9 @@
 #![allow(dead_code, reason = "each test uses a part of it")]
 
 use cost_model::estimate::Estimate;
+use cost_model::evaluation::{
+    EvaluatedModel, Evaluation, FamilyProblems, LayerEvaluation, PolicyEvaluation, SCHEMA as QUALITY_SCHEMA,
+};
 use cost_model::format::WeightFormat;
 use cost_model::machine::Machine;
 use cost_model::operator::Operator;
@@ -179,4 +182,43 @@ pub(crate) fn outcomes(model: &'static str) -> Vec<PolicyOutcome> {
         }
     };
     all.into_iter().map(outcome).collect()
+}
+
+/// A made-up model under three policies on ten problems, the first six of a family that training saw.
+pub(crate) fn evaluation() -> Evaluation {
+    let policy = |policy: &str, density: f64, missed: f64, passes: &str| {
+        let layer = LayerEvaluation { density, fired_density: density, missed_mass: Some(missed) };
+        PolicyEvaluation {
+            policy: policy.into(),
+            tokens: 250,
+            density,
+            fired_density: density,
+            missed_mass: Some(missed),
+            layers: vec![layer; 2],
+            passes: passes.into(),
+        }
+    };
+    let family = |name: &str, seen, problems| FamilyProblems { name: name.into(), seen, problems };
+    Evaluation {
+        schema: QUALITY_SCHEMA.into(),
+        machine: machine("Synthetic", 2, 24 << 30),
+        provenance: provenance(),
+        model: EvaluatedModel {
+            name: "small".into(),
+            description: String::new(),
+            sha256: "ab".repeat(32),
+            parameters: 5_300_000,
+            layers: 2,
+            hidden: 64,
+            intermediate: 224,
+        },
+        benchmark: "made-up tasks".into(),
+        calibration_tokens: 1000,
+        families: vec![family("a", true, 6), family("b", false, 4)],
+        policies: vec![
+            policy("dense", 1.0, 0.0, "1111100100"),
+            policy("top-k:density=0.10", 0.1, 0.125, "1110010000"),
+            policy("dynamic:miss=0.30", 0.03, 0.3, "0000010000"),
+        ],
+    }
 }

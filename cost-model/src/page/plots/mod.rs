@@ -1,5 +1,6 @@
-//! The six plots of a report, and that of the comparison with peers.
+//! The plots of a report, and that of the comparison with peers.
 
+mod accuracy;
 mod density_by_layer;
 mod kernels;
 mod milliseconds;
@@ -8,6 +9,7 @@ mod per_against_cost;
 mod sensitivity;
 mod time_by_density;
 
+pub(super) use accuracy::{accuracy_by_density, accuracy_by_missed_mass};
 pub(super) use density_by_layer::density_by_layer;
 pub(super) use kernels::kernels;
 pub(super) use milliseconds::milliseconds;
