@@ -53,7 +53,7 @@ pub(crate) struct AuthorArguments {
     /// Threads [default: all cores]
     #[arg(long, value_parser = clap::value_parser!(u16).range(1..=4096))]
     threads: Option<u16>,
-    /// Write the completions of the model, JSON lines as --completions reads them
+    /// Write the completions of the model after each policy, JSON lines as --completions reads them
     #[arg(long, value_name = "FILE.jsonl")]
     save: Option<PathBuf>,
 }
@@ -94,25 +94,28 @@ impl AuthorArguments {
         let problems: Vec<_> = suite::held_out().into_iter().step_by(self.every as usize).collect();
         let threads = self.threads.map_or(cpu.threads(), usize::from);
         let bar = progress_bar((problems.len() * policies.len()) as u64);
-        let mut written = Vec::new();
+        let mut authored = Authored {
+            model: described(&file, &contents, &model),
+            calibration_tokens: sample.as_ref().map_or(0, |sample| sample.tokens() as u64),
+            problems,
+            written: Vec::new(),
+        };
         for policy in policies {
             bar.set_message(format!("writing completions under {policy}"));
-            written.push((policy, author.complete(&problems, &policy, sample.as_ref(), threads, || bar.inc(1))?));
+            let written = author.complete(&authored.problems, &policy, sample.as_ref(), threads, || bar.inc(1))?;
+            authored.written.push((policy, written));
+            // After each policy, so that an interrupted run leaves what it has: `--completions` scores it.
+            self.save(&authored)?;
         }
         bar.finish_and_clear();
-        let authored = Authored {
-            model: described(&file, &contents, &model),
-            calibration_tokens: sample.map_or(0, |sample| sample.tokens() as u64),
-            problems,
-            written,
-        };
-        if let Some(path) = &self.save {
-            let lines =
-                authored.completions().map(|c| Ok(serde_json::to_string(c)? + "\n")).collect::<Result<String>>()?;
-            write_atomically(path, lines.as_bytes())
-                .map_err(|e| Failure::input(format!("{}: {e}; check --save", path.display())))?;
-        }
         Ok(authored)
+    }
+
+    fn save(&self, authored: &Authored) -> Result<()> {
+        let Some(path) = &self.save else { return Ok(()) };
+        let lines = authored.completions().map(|c| Ok(serde_json::to_string(c)? + "\n")).collect::<Result<String>>()?;
+        write_atomically(path, lines.as_bytes())
+            .map_err(|e| Failure::input(format!("{}: {e}; check --save", path.display())))
     }
 }
 
