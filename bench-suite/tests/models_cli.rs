@@ -266,7 +266,7 @@ fn eval_records_what_it_finds() {
     assert!(done(&compose).contains("not carried over"));
     assert!(fs::read_to_string(page.join("quality.csv")).unwrap().lines().count() == 4);
     refused(&[&compose[..], &[text(&record)]].concat(), &["q.json", "second quality record"]);
-    refused(&[&compose[..5], &["--quality", text(&machine)]].concat(), &["thresher-record/1", "thresher-quality/1"]);
+    refused(&[&compose[..4], &["--quality", text(&machine)]].concat(), &["thresher-record/1", "thresher-quality/1"]);
     refused(&["eval", "--policy", "fixed:0.0", "--record", text(&record)], &["add dense"]);
     refused(&["eval", "--record", "no/such/q.json"], &["no/such"]);
 }
