@@ -10,6 +10,7 @@ use threshold::{Inputs, PolicySpec};
 use crate::{
     Failure, Result,
     decode::{Decoder, Sampler, Trace},
+    embedded,
     output::print,
     tasks::{score::STOPS, suite},
 };
@@ -19,8 +20,8 @@ use super::models::{load, of_file, open, required};
 /// Arguments of `thresher trace`.
 #[derive(Debug, Args)]
 pub struct TraceArguments {
-    /// GGUF file, as llama.cpp or PowerInfer writes it
-    #[arg(long, value_name = "FILE.gguf")]
+    /// GGUF file, as llama.cpp or PowerInfer writes it; `embedded` is the small code model that this program carries
+    #[arg(long, value_name = "FILE.gguf", default_value = embedded::NAME)]
     model: PathBuf,
     /// Training tasks that the model completes, greedily and densely; none of them is held out
     #[arg(long, default_value_t = 200, value_parser = clap::value_parser!(u32).range(1..))]

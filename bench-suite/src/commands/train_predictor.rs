@@ -11,7 +11,8 @@ use serde::Serialize;
 use crate::{
     Failure, Result,
     decode::Traced,
-    gguf::{Gguf, Magic, Value, Writer},
+    embedded,
+    gguf::{Gguf, Magic, MappedFile, Value, Writer},
     model::Model,
     output::{TableFormat, print, print_csv, print_json, table},
     training::{Plan, Predictors, Row, train_predictors},
@@ -25,8 +26,8 @@ use super::{
 /// Arguments of `thresher train-predictor`.
 #[derive(Debug, Args)]
 pub struct TrainPredictorArguments {
-    /// A ReLU model: GGUF file, as llama.cpp or PowerInfer writes it
-    #[arg(long, value_name = "FILE.gguf")]
+    /// A ReLU model: GGUF file, as llama.cpp or PowerInfer writes it; `embedded` is the small code model that this program carries
+    #[arg(long, value_name = "FILE.gguf", default_value = embedded::NAME)]
     model: PathBuf,
     /// What its layers saw: `thresher trace` or `thresher run --trace` writes it
     #[arg(long, value_name = "FILE.safetensors", num_args = 1.., required = true)]
@@ -102,7 +103,7 @@ pub fn run(arguments: &TrainPredictorArguments) -> Result<()> {
     let file = open(&arguments.model)?;
     let (contents, mut model, _) = load(&file)?;
     let cpu = Cpu::new()?;
-    let files = arguments.trace.iter().map(|path| open(path)).collect::<Result<Vec<_>>>()?;
+    let files = arguments.trace.iter().map(|path| Ok(MappedFile::open(path)?)).collect::<Result<Vec<_>>>()?;
     let traces = files.iter().map(Traced::open).collect::<Result<Vec<_>>>()?;
     model.store_down_by_neuron(&cpu)?;
     let (recall, epochs) = (arguments.recall, usize::from(arguments.epochs));
