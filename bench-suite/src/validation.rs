@@ -14,6 +14,7 @@ use cost_model::{
     estimate::Interval,
     format::WeightFormat,
     machine::Machine,
+    operator::Operator,
     origin::{Origin, Sourced},
     record::{Provenance, Record},
 };
@@ -106,8 +107,10 @@ pub struct Validation {
     pub left_out: Vec<f64>,
 }
 
-/// Memory that stays free for everything else.
-const SPARE_BYTES: u64 = 1 << 30;
+/// Memory that stays free for everything else, caches that attention is timed over among it.
+const SPARE_BYTES: u64 = 2 << 30;
+/// Of free memory, what a stack may take: with less left, the system finds no huge pages for what is allocated last.
+const SHARE_OF_FREE: f64 = 0.7;
 /// Tokens that a policy is calibrated on, where it needs to be.
 const CALIBRATION_TOKENS: [u32; 2] = [1, 2];
 /// Tokens before anything is timed, so that policies that learn have begun to.
@@ -127,16 +130,25 @@ pub fn validate(plan: &Plan, machine: &Machine, provenance: &Provenance) -> Resu
     Ok(all)
 }
 
+/// Keys and values of every decoder.
+fn cache_bytes_of_a_layer(plan: &Plan) -> u64 {
+    let sparse = plan.policies.iter().filter(|policy| **policy != PolicySpec::Dense).count();
+    let decoders = plan.threads.len() * (plan.policies.len() + sparse);
+    let positions: usize = plan.contexts.iter().map(|context| context + 1).sum();
+    (decoders * positions) as u64 * Operator::Attention.weight_bytes(WeightFormat::F32, (1, SHAPE.kv_width()), 1.0, 0)
+}
+
 /// Layers that memory holds beside one layer for the operators, at most as many as are wanted.
 fn depth(plan: &Plan, format: Format, rank: usize) -> Result<usize> {
-    let (layer, once) = Stack::bytes(format, rank);
-    let free = available_memory_bytes();
+    let (weights, once) = Stack::bytes(format, rank);
+    let layer = weights + cache_bytes_of_a_layer(plan);
+    let free = (SHARE_OF_FREE * available_memory_bytes() as f64) as u64;
     let taken = once + Layer::bytes(format)? as u64 + SPARE_BYTES;
     // 0 means that the system does not say.
     let fit = if free == 0 { plan.layers } else { (free.saturating_sub(taken) / layer) as usize };
     match fit.min(plan.layers) {
         0 => Err(Failure::input(format!(
-            "a {format} stack of one layer takes {:.1} GB and {:.1} GB of memory is free: close something, or validate \
+            "a {format} stack of one layer takes {:.1} GB and it may take {:.1} GB of what memory is free: close something, or validate \
              another format",
             (taken + layer) as f64 / 1e9,
             free as f64 / 1e9

@@ -163,3 +163,32 @@ fn predicting_ahead_reports_and_writes_nothing() {
     assert_eq!(json["layers"].as_array().unwrap().len(), 6);
     refused(&[&fixed[..], &["--ahead", "--out", "p.gguf"]].concat(), &["--ahead"]);
 }
+
+/// The trace in the repository is what the embedded model sees now, whatever instruction set wrote it: the same tokens,
+/// and numbers that differ by rounding.
+#[test]
+fn the_committed_trace_is_of_the_embedded_model() {
+    let folder = tempfile::tempdir().unwrap();
+    let out = folder.path().join("t.safetensors");
+    done(&["trace", "--tasks", "1", "--tokens", "12", "--out", text(&out)]);
+    let [anew, committed] =
+        [out, Path::new(env!("CARGO_MANIFEST_DIR")).join("data/trace.safetensors")].map(|path| fs::read(path).unwrap());
+    let [anew, committed] = [&anew, &committed].map(|bytes| SafeTensors::deserialize(bytes).unwrap());
+    let mut names = committed.names();
+    names.sort_unstable();
+    assert_eq!(names.len(), 2 + 6 * 3);
+    for name in names {
+        let [a, b] = [&anew, &committed].map(|tensors| tensors.tensor(name).unwrap());
+        assert_eq!((a.dtype(), a.shape()), (b.dtype(), b.shape()), "{name}");
+        if !name.starts_with("layers") {
+            assert_eq!(a.data(), b.data(), "{name}");
+            continue;
+        }
+        let [a, b] = [a, b].map(|tensor| {
+            tensor.data().as_chunks().0.iter().map(|&bytes| f32::from_le_bytes(bytes)).collect::<Vec<f32>>()
+        });
+        let largest = a.iter().fold(0.0, |max: f32, v| max.max(v.abs()));
+        let off = a.iter().zip(&b).fold(0.0, |max: f32, (a, b)| max.max((a - b).abs()));
+        assert!(off <= 1e-3 * largest, "{name}: {off} of {largest}");
+    }
+}
