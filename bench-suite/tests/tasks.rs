@@ -22,7 +22,7 @@ use bench_suite::tasks::{
     suite::{PER_FAMILY, held_out, held_out_with, training},
 };
 use kernels_cpu::synthetic::Random;
-use serde_json::json;
+use serde_json::{Value, json};
 
 static HELD_OUT: LazyLock<Vec<Problem>> = LazyLock::new(held_out);
 
@@ -331,16 +331,41 @@ fn eval_refuses_what_it_cannot_score() {
     refuse(&one, &["--problems", "no.jsonl", "--python", "python3"], &["no.jsonl"]);
 }
 
+/// A Python of this machine, if there is one.
+fn python() -> Option<&'static str> {
+    let runs = |name: &&str| Command::new(name).arg("--version").output().is_ok_and(|output| output.status.success());
+    let found = ["python3", "python"].into_iter().find(runs);
+    if found.is_none() {
+        println!("skipped: no Python to hold the tasks against");
+    }
+    found
+}
+
+/// A model completes problems that come as a file as it completes its own, and Python finds the same programs right.
+#[test]
+fn a_model_completes_problems_in_humanevals_form() {
+    let Some(python) = python() else { return };
+    let folder = tempfile::tempdir().unwrap();
+    let path = |name: &str| folder.path().join(name).to_str().unwrap().to_owned();
+    let [problems, by_python, by_interpreter] = ["p.jsonl", "python.jsonl", "interpreter.jsonl"].map(path);
+    assert!(thresher(&["tasks", "--out", &problems]).status.success());
+    let eval = ["eval", "--policy", "dense", "--every", "90", "--csv", "--outcomes"];
+    let own = thresher(&[&eval[..], &[&by_interpreter]].concat());
+    let given = thresher(&[&eval[..], &[&by_python, "--problems", &problems, "--python", python]].concat());
+    assert!(own.status.success() && given.status.success(), "{given:?}");
+    let passed = |path: &str| -> Vec<(Value, bool)> {
+        let lines = lines(Path::new(path));
+        lines.into_iter().map(|line| (line["task_id"].clone(), line["outcome"] == "passed")).collect()
+    };
+    let wanted = passed(&by_interpreter);
+    assert!(wanted.iter().any(|one| one.1) && wanted.iter().any(|one| !one.1), "{wanted:?}");
+    assert_eq!(passed(&by_python), wanted);
+}
+
 /// The exported problems are Python, too: where there is a Python, it agrees on all of them.
 #[test]
 fn python_agrees() {
-    let Some(python) = ["python3", "python"]
-        .into_iter()
-        .find(|name| Command::new(name).arg("--version").output().is_ok_and(|output| output.status.success()))
-    else {
-        println!("skipped: no Python to hold the tasks against");
-        return;
-    };
+    let Some(python) = python() else { return };
     let python = Python::new(python.into());
     for problem in HELD_OUT.iter().step_by(31) {
         let exported = PythonProblem {

@@ -21,7 +21,7 @@ use crate::{
     model::Model,
     tasks::{
         Problem,
-        complete::{Author, Written},
+        complete::{Author, Prompt, Written},
         curve,
         outcome::Outcome,
         score::{Completion, Score},
@@ -60,7 +60,8 @@ pub(crate) struct AuthorArguments {
 
 /// What a model wrote.
 pub(super) struct Authored {
-    problems: Vec<Problem>,
+    /// Problems that were completed under each policy.
+    problems: usize,
     written: Vec<(PolicySpec, Written)>,
     model: EvaluatedModel,
     calibration_tokens: u64,
@@ -75,8 +76,13 @@ impl AuthorArguments {
         Err(Failure::input("a quality record compares with dense: add dense to --policy"))
     }
 
+    /// One in so many of `problems`.
+    pub(super) fn some<T>(&self, problems: Vec<T>) -> Vec<T> {
+        problems.into_iter().step_by(self.every as usize).collect()
+    }
+
     /// Completions of every problem under every policy.
-    pub(super) fn complete(&self) -> Result<Authored> {
+    pub(super) fn complete(&self, problems: &[Prompt<'_>]) -> Result<Authored> {
         let file = open(&self.model)?;
         let (contents, mut model, tokenizer) = load(&file)?;
         let tokenizer = required(tokenizer, file.path())?;
@@ -91,18 +97,17 @@ impl AuthorArguments {
             Some(sample) if self.policy.is_empty() => curve::policies(&sample.calibration)?,
             _ => self.policy.clone(),
         };
-        let problems: Vec<_> = suite::held_out().into_iter().step_by(self.every as usize).collect();
         let threads = self.threads.map_or(cpu.threads(), usize::from);
         let bar = progress_bar((problems.len() * policies.len()) as u64);
         let mut authored = Authored {
             model: described(&file, &contents, &model),
             calibration_tokens: sample.as_ref().map_or(0, |sample| sample.tokens() as u64),
-            problems,
+            problems: problems.len(),
             written: Vec::new(),
         };
         for policy in policies {
             bar.set_message(format!("writing completions under {policy}"));
-            let written = author.complete(&authored.problems, &policy, sample.as_ref(), threads, || bar.inc(1))?;
+            let written = author.complete(problems, &policy, sample.as_ref(), threads, || bar.inc(1))?;
             authored.written.push((policy, written));
             // After each policy, so that an interrupted run leaves what it has: `--completions` scores it.
             self.save(&authored)?;
@@ -125,10 +130,11 @@ impl Authored {
         self.written.iter().flat_map(|(_, written)| &written.completions)
     }
 
-    /// The quality record, given how the completions fared and what that is worth.
-    pub(super) fn evaluation(self, outcomes: &[Outcome], scores: &[Score]) -> Result<Evaluation> {
+    /// The quality record of the held-out `problems` that were completed, given how the completions fared and what that is
+    /// worth.
+    pub(super) fn evaluation(self, problems: &[Problem], outcomes: &[Outcome], scores: &[Score]) -> Result<Evaluation> {
         let mut families: Vec<FamilyProblems> = Vec::new();
-        for problem in &self.problems {
+        for problem in problems {
             match families.last_mut().filter(|last| last.name == problem.family) {
                 Some(last) => last.problems += 1,
                 None => families.push(FamilyProblems {
@@ -140,7 +146,7 @@ impl Authored {
         }
         let neurons = self.model.intermediate;
         let policies =
-            self.written.iter().zip(outcomes.chunks(self.problems.len().max(1))).map(|((policy, written), own)| {
+            self.written.iter().zip(outcomes.chunks(self.problems.max(1))).map(|((policy, written), own)| {
                 let policy = policy.to_string();
                 let score = scores.iter().find(|score| score.policy == policy);
                 let score = score.ok_or_else(|| Failure::input(format!("`{policy}` has no score")))?;

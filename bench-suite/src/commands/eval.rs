@@ -20,6 +20,7 @@ use crate::{
     measure::progress_bar,
     output::{TableFormat, print, print_csv, print_json, table},
     tasks::{
+        complete::Prompt,
         humaneval::{Python, PythonProblem},
         outcome::Outcome,
         pool::Pool,
@@ -36,7 +37,7 @@ pub struct EvalArguments {
     #[command(flatten)]
     author: AuthorArguments,
     /// Write what is found as a quality record, JSON, for `thresher report --quality`
-    #[arg(long, value_name = "FILE.json", conflicts_with_all = ["completions", "results"])]
+    #[arg(long, value_name = "FILE.json", conflicts_with_all = ["completions", "results", "problems"])]
     record: Option<PathBuf>,
     /// Completions to run instead of a model's, JSON lines: task_id, completion, and if you like policy (else dense) and
     /// density
@@ -52,8 +53,9 @@ pub struct EvalArguments {
     /// The model that the results are of, where the file does not say
     #[arg(long, value_name = "NAME", requires = "results")]
     name: Option<String>,
-    /// Problems in HumanEval's own form instead of the held-out ones of this program; needs --python
-    #[arg(long, value_name = "HumanEval.jsonl", requires_all = ["python", "completions"])]
+    /// Problems in HumanEval's own form instead of the held-out ones of this program, for the model or the completions; needs
+    /// --python
+    #[arg(long, value_name = "HumanEval.jsonl", requires = "python")]
     problems: Option<PathBuf>,
     /// Run completions with this Python. They can then do whatever you can: read, write and send. Use a machine that
     /// holds nothing of value
@@ -86,12 +88,18 @@ pub fn run(arguments: &EvalArguments) -> Result<()> {
         writable_beside(path)?;
         arguments.author.has_dense()?;
     }
-    let authored = arguments.author.complete()?;
+    let (given, held_out) = match &arguments.problems {
+        Some(path) => (arguments.author.some(read_lines::<PythonProblem>(path)?), Vec::new()),
+        None => (Vec::new(), arguments.author.some(suite::held_out())),
+    };
+    let of_given = given.iter().map(|p| Prompt { task_id: &p.task_id, text: &p.prompt });
+    let prompts = of_given.chain(held_out.iter().map(|p| Prompt { task_id: &p.task_id, text: &p.prompt }));
+    let authored = arguments.author.complete(&prompts.collect::<Vec<_>>())?;
     let completions: Vec<Completion> = authored.completions().cloned().collect();
     let outcomes = outcomes(arguments, &completions)?;
     let scores = score(&completions, &outcomes, &arguments.ks)?;
     if let Some(path) = &arguments.record {
-        authored.evaluation(&outcomes, &scores)?.write(path)?;
+        authored.evaluation(&held_out, &outcomes, &scores)?.write(path)?;
     }
     print_scores(&scores, arguments.format)
 }

@@ -61,6 +61,15 @@ impl Sample {
     }
 }
 
+/// A function to complete.
+#[derive(Debug, Clone, Copy)]
+pub struct Prompt<'p> {
+    /// The problem's name.
+    pub task_id: &'p str,
+    /// All up to where the function's body begins.
+    pub text: &'p str,
+}
+
 /// What a model wrote under one policy.
 #[derive(Debug)]
 pub struct Written {
@@ -94,14 +103,14 @@ impl Author<'_> {
     /// A policy that lacks an input; a problem longer than the model's context.
     pub fn complete(
         &self,
-        problems: &[Problem],
+        problems: &[Prompt<'_>],
         policy: &PolicySpec,
         sample: Option<&Sample>,
         threads: usize,
         done: impl Fn() + Sync,
     ) -> Result<Written> {
         let shard = problems.len().div_ceil(SHARDS).max(1);
-        let shards: Vec<&[Problem]> = problems.chunks(shard).collect();
+        let shards: Vec<&[Prompt<'_>]> = problems.chunks(shard).collect();
         let next = AtomicUsize::new(0);
         let worker = || -> Result<Vec<(usize, Written)>> {
             let cpu = Cpu::with_threads(1)?;
@@ -135,7 +144,7 @@ impl Author<'_> {
     fn complete_shard(
         &self,
         cpu: &Cpu,
-        problems: &[Problem],
+        problems: &[Prompt<'_>],
         policy: &PolicySpec,
         sample: Option<&Sample>,
         done: &(impl Fn() + Sync),
@@ -150,7 +159,7 @@ impl Author<'_> {
         let mut greedy = Sampler::new(0.0, 1.0, 0)?;
         let mut layers = vec![LayerStatistics::default(); self.model.config.layers];
         let mut completions = Vec::with_capacity(problems.len());
-        for problem in problems {
+        for &problem in problems {
             let written = self.write(&mut decoder, &mut greedy, problem)?;
             let seen = decoder.statistics();
             add(&mut layers, seen);
@@ -161,8 +170,8 @@ impl Author<'_> {
     }
 
     /// The tokens that follow the problem's prompt; the decoder's statistics are then of these alone.
-    fn write(&self, decoder: &mut Decoder<'_>, greedy: &mut Sampler, problem: &Problem) -> Result<Vec<u32>> {
-        let prompt = self.encode(&problem.prompt)?;
+    fn write(&self, decoder: &mut Decoder<'_>, greedy: &mut Sampler, problem: Prompt<'_>) -> Result<Vec<u32>> {
+        let prompt = self.encode(problem.text)?;
         if prompt.len() + self.most > self.model.config.context {
             let (given, context) = (prompt.len(), self.model.config.context);
             return Err(Failure::input(format!(
@@ -215,7 +224,7 @@ fn ends(text: &[u8], before: usize) -> bool {
 }
 
 fn completion(
-    problem: &Problem,
+    problem: Prompt<'_>,
     policy: &PolicySpec,
     written: &[u32],
     seen: &[LayerStatistics],
@@ -228,7 +237,7 @@ fn completion(
     };
     let misses: Vec<f64> = seen.iter().filter_map(LayerStatistics::miss).collect();
     Completion {
-        task_id: problem.task_id.clone(),
+        task_id: problem.task_id.to_owned(),
         completion: String::from_utf8_lossy(&author.tokenizer.decode(written)).into_owned(),
         policy: policy.to_string(),
         density: mean(&|layer| layer.density(neurons)),
