@@ -249,7 +249,7 @@ fn thresher(arguments: &[&str]) -> Output {
     Command::new(env!("CARGO_BIN_EXE_thresher")).args(arguments).output().unwrap()
 }
 
-fn lines(path: &Path) -> Vec<serde_json::Value> {
+fn lines(path: &Path) -> Vec<Value> {
     fs::read_to_string(path).unwrap().lines().map(|line| serde_json::from_str(line).unwrap()).collect()
 }
 
@@ -300,7 +300,7 @@ fn results_of_other_harnesses_are_read() {
     let results = json!({"hash": "h", "eval": {"HumanEval/0": sample("pass"), "HumanEval/1": sample("fail")}});
     fs::write(&file, results.to_string()).unwrap();
     let output = thresher(&["eval", "--results", file.to_str().unwrap(), "--name", "llama", "--json"]);
-    let records: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
+    let records: Value = serde_json::from_slice(&output.stdout).unwrap();
     assert_eq!(records[0]["model"], "llama");
     assert_eq!((&records[0]["benchmark"], &records[0]["pass_at_1"]), (&json!("humaneval"), &json!(0.5)));
     assert_eq!((&records[1]["benchmark"], &records[1]["pass_at_1"]), (&json!("humaneval+"), &json!(0.0)));
