@@ -18,6 +18,7 @@
 //! | code tasks in HumanEval's form, and their execution | [`tasks`] |
 //! | one file per command of the program | [`commands`] |
 
+mod alone;
 pub mod audited;
 pub mod batches;
 pub mod commands;

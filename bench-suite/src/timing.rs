@@ -30,6 +30,12 @@ pub fn median(samples: &[f64]) -> Option<Estimate> {
     Some(Estimate { median: middle, low, high, confidence, samples: n as u64 })
 }
 
+/// The value of `sorted` that the share `share` of them do not exceed: the nearest rank. `None` of nothing.
+pub fn nearest_rank<T: Copy>(sorted: &[T], share: f64) -> Option<T> {
+    let rank = (share * sorted.len() as f64).ceil() as usize;
+    sorted.get(rank.clamp(1, sorted.len().max(1)) - 1).copied()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -42,6 +48,16 @@ mod tests {
         assert_eq!((e.low, e.median, e.high, e.samples), (1.0, 2.0, 3.0, 3));
         assert_eq!(e.confidence, 0.75);
         assert_eq!(median(&[1.0, 2.0, 3.0, 10.0]).unwrap().median, 2.5);
+    }
+
+    #[test]
+    fn nearest_ranks_are_values_that_were_there() {
+        let sorted = [1, 2, 3, 4];
+        assert_eq!(
+            [0.0, 0.25, 0.26, 0.5, 0.9, 1.0].map(|share| nearest_rank(&sorted, share)),
+            [1, 1, 2, 2, 4, 4].map(Some)
+        );
+        assert_eq!(nearest_rank::<u8>(&[], 0.5), None);
     }
 
     #[test]

@@ -10,8 +10,6 @@
 
 use std::{
     ops::{ControlFlow, Range},
-    sync::atomic::{AtomicUsize, Ordering},
-    thread,
     time::{Duration, Instant},
 };
 
@@ -21,6 +19,7 @@ use serde::Serialize;
 
 use crate::{
     Failure, Result,
+    alone::each_alone,
     decode::{Traced, down_norms},
     model::Model,
 };
@@ -174,7 +173,7 @@ pub fn train_predictors(
     task.check()?;
     let layers = model.config.layers;
     let share = plan.time.map(|time| time.mul_f64((plan.threads.min(layers) as f64 / layers as f64).min(1.0)));
-    let fitted = each_layer(layers, plan.threads, |layer, cpu| {
+    let fitted = each_alone(layers, plan.threads, |layer, cpu| {
         let start = Instant::now();
         task.fit(layer, cpu, |epoch| {
             progress(layer, epoch);
@@ -187,7 +186,7 @@ pub fn train_predictors(
     })?;
     let threshold =
         together(&fitted.iter().map(|(_, fired)| fired.as_slice()).collect::<Vec<_>>(), plan.settings.recall);
-    let rows = each_layer(layers, plan.threads, |layer, cpu| task.judge(layer, cpu, &fitted[layer].0, threshold))?;
+    let rows = each_alone(layers, plan.threads, |layer, cpu| task.judge(layer, cpu, &fitted[layer].0, threshold))?;
     let tokens = |prompts: &[Prompt]| prompts.iter().map(|(_, range)| range.len()).sum();
     Ok(Predictors {
         threshold,
@@ -339,36 +338,6 @@ impl Task<'_> {
         let bytes = |matrix: &Matrix<'_>| matrix.bytes().len();
         Ok(FfnBytes { gate: bytes(&weights.gate), up_down: bytes(&weights.up) + bytes(&down) })
     }
-}
-
-/// Runs `task` for each layer, `threads` at a time, each with a processor of one thread.
-fn each_layer<T: Send>(
-    layers: usize,
-    threads: usize,
-    task: impl Fn(usize, &Cpu) -> Result<T> + Sync,
-) -> Result<Vec<T>> {
-    let next = AtomicUsize::new(0);
-    let worker = || -> Result<Vec<(usize, T)>> {
-        let cpu = Cpu::with_threads(1)?;
-        let mut own = Vec::new();
-        loop {
-            let layer = next.fetch_add(1, Ordering::Relaxed);
-            if layer >= layers {
-                return Ok(own);
-            }
-            own.push((layer, task(layer, &cpu)?));
-        }
-    };
-    let mut all = Vec::new();
-    thread::scope(|scope| {
-        let workers: Vec<_> = (0..threads.clamp(1, layers)).map(|_| scope.spawn(worker)).collect();
-        for worker in workers {
-            all.extend(worker.join().map_err(|_| Failure::input("a thread that trains has panicked"))??);
-        }
-        Ok::<_, Failure>(())
-    })?;
-    all.sort_unstable_by_key(|(layer, _)| *layer);
-    Ok(all.into_iter().map(|(_, result)| result).collect())
 }
 
 /// At most [`LEVELS`] of the scores, evenly spaced in rank, each with how many it stands for.

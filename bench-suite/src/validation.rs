@@ -9,7 +9,7 @@
 use std::sync::{Arc, Mutex, PoisonError};
 
 use cost_model::{
-    compose::{Composer, Composition, Configuration, DENSE, Scorer},
+    compose::{Composer, Composition, Configuration, Scorer},
     curve::LeftOut,
     estimate::Interval,
     format::WeightFormat,
@@ -310,7 +310,7 @@ fn row(composer: &Composer<'_>, cpus: &[Cpu], format: Format, rank: usize, token
     let configuration = Configuration {
         model: Stack::shape(layers),
         format: record_format(format),
-        policy: if scorer == Scorer::Free { DENSE.to_owned() } else { token.policy.to_string() },
+        policy: token.policy.to_string(),
         scorer,
         densities: Sourced::new(token.densities.clone(), Origin::derived("the tokens that were decoded")),
         context_tokens: token.context + 1, // its own too

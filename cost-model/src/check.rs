@@ -26,9 +26,7 @@ impl Record {
         if self.schema != SCHEMA {
             return Err(RecordError::Schema { name: name.to_owned(), found: self.schema.clone() });
         }
-        let computed = self.machine.compute_fingerprint();
-        if self.machine.fingerprint != computed {
-            let fault = format!("is `{}`, but its fields give `{computed}`", self.machine.fingerprint);
+        if let Some(fault) = self.machine.fingerprint_fault() {
             return Err(invalid(name, "machine.fingerprint", fault));
         }
         self.check_bandwidth(name)?;

@@ -54,6 +54,13 @@ impl Machine {
         short_hash(&serde_json::to_string(&bare).unwrap_or_else(|_| format!("{bare:?}")))
     }
 
+    /// What is wrong with the fingerprint, if it is not that of the fields.
+    pub(crate) fn fingerprint_fault(&self) -> Option<String> {
+        let computed = self.compute_fingerprint();
+        let differs = self.fingerprint != computed;
+        differs.then(|| format!("is `{}`, but its fields give `{computed}`", self.fingerprint))
+    }
+
     /// The same machine with its fingerprint filled in.
     #[must_use]
     pub fn with_fingerprint(mut self) -> Self {

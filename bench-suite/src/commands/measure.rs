@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use clap::Args;
-use cost_model::{criterion::read_criterion, record::Record};
+use cost_model::{criterion::read_criterion, machine::Machine, record::Record};
 use jiff::Timestamp;
 use kernels_cpu::{Format, KERNELS, Kernel};
 use threshold::PolicySpec;
@@ -94,6 +94,18 @@ pub fn every_format() -> Vec<Format> {
     formats.sort_unstable();
     formats.dedup();
     formats
+}
+
+/// Fails where that many threads would share a core.
+///
+/// # Errors
+/// They would.
+pub(super) fn check_threads(threads: usize, machine: &Machine) -> Result<()> {
+    let cores = machine.logical_cores;
+    if threads <= cores {
+        return Ok(());
+    }
+    Err(Failure::input(format!("{threads} threads on {cores} cores: use at most as many")))
 }
 
 /// Fails now rather than after minutes of measuring if `file` could not be written.

@@ -18,7 +18,7 @@ use crate::{
 };
 
 use super::{
-    measure::every_format,
+    measure::{check_threads, every_format},
     report::{out_folder, write_together},
 };
 
@@ -59,12 +59,7 @@ pub fn run(arguments: &PeersArguments) -> Result<()> {
     }
     let machine = this_machine();
     let threads = arguments.threads.map_or(machine.logical_cores, usize::from);
-    if threads > machine.logical_cores {
-        return Err(Failure::input(format!(
-            "{threads} threads on {} cores: use at most as many",
-            machine.logical_cores
-        )));
-    }
+    check_threads(threads, &machine)?;
     let out = arguments.out.as_ref().map(|path| out_folder(path, &[PAGE, PLOT])).transpose()?;
     let mut formats = if arguments.format.is_empty() { every_format() } else { arguments.format.clone() };
     formats.sort_unstable();

@@ -12,7 +12,7 @@ use kernels_cpu::{Format, Isa};
 use serde::Serialize;
 
 use crate::{
-    Failure, Result,
+    Result,
     machine::{this_build, this_machine},
     measure::{DENSITIES, Measured, Plan, RANKS, measure},
     output::{TableFormat, print, print_csv, print_json, table},
@@ -21,7 +21,7 @@ use crate::{
 
 use super::{
     comparisons,
-    measure::{every_format, timed_policies},
+    measure::{check_threads, every_format, timed_policies},
 };
 
 /// Arguments of `thresher roof`.
@@ -111,12 +111,7 @@ pub fn run(arguments: &RoofArguments) -> Result<()> {
     } else {
         arguments.threads.iter().map(|&t| usize::from(t)).collect()
     };
-    if let Some(&threads) = plan.threads.iter().find(|&&t| t > machine.logical_cores) {
-        return Err(Failure::input(format!(
-            "{threads} threads on {} cores: use at most as many",
-            machine.logical_cores
-        )));
-    }
+    plan.threads.iter().try_for_each(|&threads| check_threads(threads, &machine))?;
     sort(&mut plan.threads, usize::cmp);
     sort(&mut plan.isas, Isa::cmp);
     sort(&mut plan.formats, Format::cmp);

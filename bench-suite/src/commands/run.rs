@@ -13,6 +13,7 @@ use crate::{
     decode::{Decoder, Sampler, Trace},
     model::Model,
     output::{TableFormat, print, print_csv, print_json, table},
+    timing::nearest_rank,
     tokenizer::{TextStream, Tokenizer},
 };
 
@@ -191,19 +192,13 @@ fn layer_rows(decoder: &Decoder<'_>, model: &Model<'_>) -> Vec<LayerRow> {
     rows.map(row).collect()
 }
 
-/// Nearest ranks.
+/// Percentiles by nearest rank.
 fn latency(mut times: Vec<Duration>) -> Option<Latency> {
     times.sort_unstable();
     let ms = |time: Duration| 1e3 * time.as_secs_f64();
-    let rank = |share: f64| ((share * times.len() as f64).ceil() as usize).clamp(1, times.len()) - 1;
-    let sum: Duration = times.iter().sum();
-    (!times.is_empty()).then(|| Latency {
-        tokens: times.len(),
-        mean: ms(sum) / times.len() as f64,
-        p50: ms(times[rank(0.5)]),
-        p95: ms(times[rank(0.95)]),
-        p99: ms(times[rank(0.99)]),
-    })
+    let rank = |share: f64| nearest_rank(&times, share).map(ms);
+    let (tokens, sum) = (times.len(), times.iter().sum::<Duration>());
+    Some(Latency { tokens, mean: ms(sum) / tokens as f64, p50: rank(0.5)?, p95: rank(0.95)?, p99: rank(0.99)? })
 }
 
 fn report(answer: &Answer) -> String {

@@ -3,16 +3,16 @@
 use std::path::PathBuf;
 
 use clap::Args;
-use indicatif::{ProgressBar, ProgressStyle};
 use kernels_cpu::Cpu;
 use threshold::{Inputs, PolicySpec};
 
 use crate::{
-    Failure, Result,
-    decode::{Decoder, Sampler, Trace},
+    Result,
+    decode::{Decoder, Trace},
     embedded,
+    measure::progress_bar,
     output::print,
-    tasks::{score::STOPS, suite},
+    tasks::{complete::Author, suite},
 };
 
 use super::models::{load, of_file, open, required};
@@ -47,39 +47,17 @@ pub fn run(arguments: &TraceArguments) -> Result<()> {
     let tokenizer = required(tokenizer, file.path())?;
     let cpu = Cpu::new()?;
     let mut trace = Trace::create(&arguments.out, &model.config)?;
-    let context = model.config.context;
-    let mut decoder = Decoder::new(&model, &cpu, &PolicySpec::Dense, &Inputs::default(), context)?;
-    let mut greedy = Sampler::new(0.0, 1.0, 0)?;
-    let style = ProgressStyle::with_template("tracing {wide_bar} {pos}/{len}");
-    let bar =
-        ProgressBar::new(arguments.tasks.into()).with_style(style.unwrap_or_else(|_| ProgressStyle::default_bar()));
+    let mut decoder = Decoder::new(&model, &cpu, &PolicySpec::Dense, &Inputs::default(), model.config.context)?;
+    let author = Author { model: &model, tokenizer: &tokenizer, most: arguments.tokens as usize };
+    let bar = progress_bar(arguments.tasks.into());
+    bar.set_message("tracing");
     for problem in suite::training(arguments.seed).take(arguments.tasks as usize) {
         let prompt = tokenizer.encode(&problem.prompt, false).map_err(of_file(file.path()))?;
-        if prompt.len() + arguments.tokens as usize > context {
-            let (given, more) = (prompt.len(), arguments.tokens);
-            let what = format!("{given} tokens and {more} more do not fit the model's context of {context}");
-            return Err(Failure::input(format!("{}: {what}; choose fewer --tokens", problem.task_id)));
-        }
-        decoder.clear();
         trace.prompt();
-        let mut push = |decoder: &mut Decoder<'_>, token| {
+        author.write(&mut decoder, &problem.task_id, &prompt, |decoder, token| {
             trace.token(token);
             decoder.push_seen(token, &mut |seen| trace.layer(seen))
-        };
-        prompt.iter().try_for_each(|&token| push(&mut decoder, token))?;
-        let mut written = Vec::new();
-        while written.len() < arguments.tokens as usize {
-            let token = greedy.next(decoder.logits()?)?;
-            if tokenizer.is_end(token) {
-                break;
-            }
-            written.push(token);
-            push(&mut decoder, token)?;
-            let text = String::from_utf8_lossy(&tokenizer.decode(&written)).into_owned();
-            if STOPS.iter().any(|stop| text.contains(stop)) {
-                break;
-            }
-        }
+        })?;
         bar.inc(1);
     }
     bar.finish_and_clear();

@@ -3,7 +3,6 @@
 use std::{borrow::Cow, path::PathBuf, str::FromStr, time::Duration};
 
 use clap::Args;
-use indicatif::{ProgressBar, ProgressStyle};
 use kernels_cpu::{Cpu, Format};
 use predictor::{Encoded, Epoch, Training};
 use serde::Serialize;
@@ -13,6 +12,7 @@ use crate::{
     decode::Traced,
     embedded,
     gguf::{Gguf, Magic, MappedFile, Value, Writer},
+    measure::progress_bar,
     model::Model,
     output::{TableFormat, print, print_csv, print_json, table},
     training::{Plan, Predictors, Row, train_predictors},
@@ -119,13 +119,14 @@ pub fn run(arguments: &TrainPredictorArguments) -> Result<()> {
     if let Some(out) = &arguments.out {
         writable_beside(out)?;
     }
-    let style = ProgressStyle::with_template("training {wide_bar} layer {pos} of {len}, {msg}");
-    let bar =
-        ProgressBar::new(model.config.layers as u64).with_style(style.unwrap_or_else(|_| ProgressStyle::default_bar()));
+    let bar = progress_bar(model.config.layers as u64);
     let predictors = train_predictors(&model, &traces, &plan, |layer, epoch| {
         let Epoch { rank, done, of, density } = epoch;
         bar.set_position(layer as u64);
-        bar.set_message(format!("rank {rank}, epoch {done} of {of}: {:.1} % computed", 100.0 * density));
+        bar.set_message(format!(
+            "training layer {layer}: rank {rank}, epoch {done} of {of}: {:.1} % computed",
+            100.0 * density
+        ));
     })?;
     bar.finish_and_clear();
     if let Some(out) = &arguments.out {

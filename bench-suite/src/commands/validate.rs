@@ -7,11 +7,15 @@ use threshold::PolicySpec;
 
 use crate::{
     Failure, Result,
+    decode::Part,
     machine::{this_build, this_machine},
     measure::RANKS,
     output::{TableFormat, print, print_csv, print_json, table},
+    timing::nearest_rank,
     validation::{Plan, Row, Validation, validate},
 };
+
+use super::measure::check_threads;
 
 /// Arguments of `thresher validate`.
 #[derive(Debug, Args)]
@@ -89,12 +93,7 @@ pub fn run(arguments: &ValidateArguments) -> Result<()> {
     } else {
         arguments.threads.iter().map(|&threads| usize::from(threads)).collect()
     };
-    if let Some(&threads) = threads.iter().find(|&&threads| threads > machine.logical_cores) {
-        return Err(Failure::input(format!(
-            "{threads} threads on {} cores: use at most as many",
-            machine.logical_cores
-        )));
-    }
+    threads.iter().try_for_each(|&threads| check_threads(threads, &machine))?;
     let plan = Plan {
         formats: arguments.format.clone(),
         policies: arguments.policy.clone(),
@@ -127,8 +126,7 @@ fn errors_of_tokens(validation: &Validation) -> [f64; 2] {
 /// Median and 90th percentile, by nearest ranks; 0 of nothing.
 fn quantiles(mut errors: Vec<f64>) -> [f64; 2] {
     errors.sort_by(f64::total_cmp);
-    let rank = |share: f64| ((share * errors.len() as f64).ceil() as usize).saturating_sub(1);
-    [0.5, 0.9].map(|share| errors.get(rank(share)).copied().unwrap_or(0.0))
+    [0.5, 0.9].map(|share| nearest_rank(&errors, share).unwrap_or(0.0))
 }
 
 fn flat(row: &Row) -> FlatRow {
@@ -187,20 +185,8 @@ fn for_people(validation: &Validation, tokens: [f64; 2], curves: [f64; 2]) -> St
         let both = row.parts.iter().map(|part| format!("{} / {}", ms(part.measured_ms), ms(part.composed_ms)));
         named.into_iter().chain([row.threads.to_string()]).chain(both).collect()
     });
-    let parts_header = [
-        "format",
-        "policy",
-        "scored by",
-        "context",
-        "threads",
-        "projections",
-        "KV cache",
-        "predictor",
-        "selection",
-        "FFN",
-        "LM head",
-        "rest",
-    ];
+    let mut parts_header = vec!["format", "policy", "scored by", "context", "threads"];
+    parts_header.extend(Part::ALL.map(Part::name));
     let goal = |errors: [f64; 2], goals: [f64; 2]| {
         let [median, p90] = errors.map(percent);
         format!("median {median}, p90 {p90} (goals {} and {})", percent(goals[0]), percent(goals[1]))

@@ -28,6 +28,19 @@ impl Part {
     /// All of them.
     pub const ALL: [Self; 7] =
         [Self::Projections, Self::Cache, Self::Predictor, Self::Selection, Self::Ffn, Self::Head, Self::Rest];
+
+    /// As tables have it.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Projections => "projections",
+            Self::Cache => "KV cache",
+            Self::Predictor => "predictor",
+            Self::Selection => "selection",
+            Self::Ffn => "FFN",
+            Self::Head => "LM head",
+            Self::Rest => "rest",
+        }
+    }
 }
 
 /// Laps: what has passed since the last one goes to the part that is named.

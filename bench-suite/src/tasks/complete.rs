@@ -7,11 +7,6 @@
 //! A model small enough to write hundreds of programs reads its weights out of caches: a program a thread is faster than
 //! all threads on one. Policies that learn are settled on training problems before the first one counts.
 
-use std::{
-    sync::atomic::{AtomicUsize, Ordering},
-    thread,
-};
-
 use kernels_cpu::Cpu;
 use threshold::{Calibration, Inputs, PolicySpec};
 
@@ -22,6 +17,7 @@ use super::{
 };
 use crate::{
     Failure, Result,
+    alone::each_alone,
     decode::{Decoder, LayerStatistics, Sampler, Text, calibrate_on},
     model::Model,
     tokenizer::Tokenizer,
@@ -111,30 +107,13 @@ impl Author<'_> {
     ) -> Result<Written> {
         let shard = problems.len().div_ceil(SHARDS).max(1);
         let shards: Vec<&[Prompt<'_>]> = problems.chunks(shard).collect();
-        let next = AtomicUsize::new(0);
-        let worker = || -> Result<Vec<(usize, Written)>> {
-            let cpu = Cpu::with_threads(1)?;
-            let mut own = Vec::new();
-            loop {
-                let index = next.fetch_add(1, Ordering::Relaxed);
-                let Some(problems) = shards.get(index) else { return Ok(own) };
-                // Entered once, not once a token.
-                let written = cpu.install(|| self.complete_shard(&cpu, problems, policy, sample, &done))?;
-                own.push((index, written));
-            }
-        };
-        let mut all = thread::scope(|scope| {
-            let workers: Vec<_> = (0..threads.min(shards.len())).map(|_| scope.spawn(worker)).collect();
-            let mut all = Vec::new();
-            for worker in workers {
-                all.extend(worker.join().map_err(|_| Failure::input("a thread that decodes has panicked"))??);
-            }
-            Ok::<_, Failure>(all)
+        let all = each_alone(shards.len(), threads, |index, cpu| {
+            // Entered once, not once a token.
+            cpu.install(|| self.complete_shard(cpu, shards[index], policy, sample, &done))
         })?;
-        all.sort_unstable_by_key(|(shard, _)| *shard);
         let mut layers = vec![LayerStatistics::default(); self.model.config.layers];
         let mut completions = Vec::with_capacity(problems.len());
-        for (_, written) in all {
+        for written in all {
             add(&mut layers, &written.layers);
             completions.extend(written.completions);
         }
@@ -156,11 +135,11 @@ impl Author<'_> {
             decoder.clear();
             text.tokens.iter().try_for_each(|&token| decoder.push(token))?;
         }
-        let mut greedy = Sampler::new(0.0, 1.0, 0)?;
         let mut layers = vec![LayerStatistics::default(); self.model.config.layers];
         let mut completions = Vec::with_capacity(problems.len());
         for &problem in problems {
-            let written = self.write(&mut decoder, &mut greedy, problem)?;
+            let prompt = self.encode(problem.text)?;
+            let written = self.write(&mut decoder, problem.task_id, &prompt, |decoder, token| decoder.push(token))?;
             let seen = decoder.statistics();
             add(&mut layers, seen);
             completions.push(completion(problem, policy, &written, seen, self));
@@ -169,18 +148,28 @@ impl Author<'_> {
         Ok(Written { completions, layers })
     }
 
-    /// The tokens that follow the problem's prompt; the decoder's statistics are then of these alone.
-    fn write(&self, decoder: &mut Decoder<'_>, greedy: &mut Sampler, problem: Prompt<'_>) -> Result<Vec<u32>> {
-        let prompt = self.encode(problem.text)?;
+    /// The likeliest tokens that follow a problem's prompt, up to where its function ends; the decoder's statistics are then
+    /// of these alone. `push` reads each token, those of the prompt first.
+    ///
+    /// # Errors
+    /// A prompt longer than the model's context; whatever `push` refuses.
+    pub fn write<'d>(
+        &self,
+        decoder: &mut Decoder<'d>,
+        task_id: &str,
+        prompt: &[u32],
+        mut push: impl FnMut(&mut Decoder<'d>, u32) -> Result<()>,
+    ) -> Result<Vec<u32>> {
         if prompt.len() + self.most > self.model.config.context {
             let (given, context) = (prompt.len(), self.model.config.context);
             return Err(Failure::input(format!(
-                "{}: {given} tokens and {} more do not fit the model's context of {context}",
-                problem.task_id, self.most
+                "{task_id}: {given} tokens and {} more do not fit the model's context of {context}; choose fewer --tokens",
+                self.most
             )));
         }
+        let mut greedy = Sampler::new(0.0, 1.0, 0)?;
         decoder.clear();
-        prompt.iter().try_for_each(|&token| decoder.push(token))?;
+        prompt.iter().try_for_each(|&token| push(decoder, token))?;
         decoder.clear_statistics();
         let (mut written, mut text) = (Vec::new(), Vec::new());
         while written.len() < self.most {
@@ -189,7 +178,7 @@ impl Author<'_> {
                 break;
             }
             written.push(token);
-            decoder.push(token)?;
+            push(decoder, token)?;
             let before = text.len();
             text.extend_from_slice(self.tokenizer.piece(token));
             if ends(&text, before) {

@@ -1,5 +1,7 @@
 //! Random choices: numbers, words and inputs, all from one seeded sequence.
 
+use std::mem::discriminant;
+
 use kernels_cpu::synthetic::Random;
 
 use super::value::Value;
@@ -54,6 +56,20 @@ pub fn between(random: &mut Random, low: i64, high: i64) -> i64 {
 /// True in `percent` of a hundred draws.
 pub fn chance(random: &mut Random, percent: usize) -> bool {
     random.below(100) < percent
+}
+
+/// One draw, or in `percent` of a hundred two: never two of a kind, which would be one.
+pub fn one_or_two<T>(random: &mut Random, percent: usize, draw: impl Fn(&mut Random) -> T) -> (T, Option<T>) {
+    let first = draw(random);
+    if !chance(random, percent) {
+        return (first, None);
+    }
+    loop {
+        let second = draw(random);
+        if discriminant(&first) != discriminant(&second) {
+            return (first, Some(second));
+        }
+    }
 }
 
 /// A word of lower-case letters.

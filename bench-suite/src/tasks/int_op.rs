@@ -2,7 +2,7 @@
 
 use kernels_cpu::synthetic::Random;
 
-use super::draw::{between, chance};
+use super::draw::{between, chance, one_or_two};
 
 /// A function from integer to integer.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -50,16 +50,9 @@ impl IntOp {
 
     /// One operation, or in `percent` of a hundred draws two.
     pub fn draw_chain(random: &mut Random, percent: usize) -> Self {
-        let first = Self::draw(random);
-        if !chance(random, percent) {
-            return first;
-        }
-        loop {
-            let second = Self::draw(random);
-            // Two of a kind would be one.
-            if std::mem::discriminant(&first) != std::mem::discriminant(&second) {
-                return Self::Then(Box::new(first), Box::new(second));
-            }
+        match one_or_two(random, percent, Self::draw) {
+            (first, None) => first,
+            (first, Some(second)) => Self::Then(Box::new(first), Box::new(second)),
         }
     }
 

@@ -2,14 +2,14 @@
 
 use std::collections::BTreeMap;
 
-use cost_model::pass_rate::{mcnemar_exact, pass_at_k, wilson_95};
+use cost_model::{
+    compose::DENSE,
+    pass_rate::{mcnemar_exact, pass_at_k, wilson_95},
+};
 use serde::{Deserialize, Serialize};
 
 use super::{outcome::Outcome, suite::family};
 use crate::{Failure, Result};
-
-/// Name of the policy that the others are held against.
-pub const DENSE: &str = "dense";
 
 /// Where a completion ends that went on after the function: as HumanEval's authors cut it (arXiv 2107.03374, section 3).
 pub const STOPS: [&str; 5] = ["\nclass", "\ndef", "\n#", "\nif", "\nprint"];

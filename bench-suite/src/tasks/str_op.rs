@@ -2,7 +2,7 @@
 
 use kernels_cpu::synthetic::Random;
 
-use super::draw::{between, chance, fragment, pick};
+use super::draw::{between, fragment, one_or_two, pick};
 
 /// A function from string to string.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -60,15 +60,9 @@ impl StrOp {
 
     /// One operation, or in `percent` of a hundred draws two.
     pub fn draw_chain(random: &mut Random, percent: usize) -> Self {
-        let first = Self::draw(random);
-        if !chance(random, percent) {
-            return first;
-        }
-        loop {
-            let second = Self::draw(random);
-            if std::mem::discriminant(&first) != std::mem::discriminant(&second) {
-                return Self::Then(Box::new(first), Box::new(second));
-            }
+        match one_or_two(random, percent, Self::draw) {
+            (first, None) => first,
+            (first, Some(second)) => Self::Then(Box::new(first), Box::new(second)),
         }
     }
 

@@ -17,12 +17,8 @@ impl Evaluation {
         let invalid = |thing: &str, fault: String| {
             Err(EvaluationError::Invalid { name: name.to_owned(), thing: thing.to_owned(), fault })
         };
-        let computed = self.machine.compute_fingerprint();
-        if self.machine.fingerprint != computed {
-            return invalid(
-                "machine.fingerprint",
-                format!("is `{}`, but its fields give `{computed}`", self.machine.fingerprint),
-            );
+        if let Some(fault) = self.machine.fingerprint_fault() {
+            return invalid("machine.fingerprint", fault);
         }
         let hash = &self.model.sha256;
         if hash.len() != 64 || !hash.chars().all(|c| c.is_ascii_digit() || ('a'..='f').contains(&c)) {
