@@ -80,4 +80,122 @@ typedef struct DownParams {
   uint32_t cols;
 } DownParams;
 
+/** Threads of one block of `step`: consumers, a producer warp and a collector warp. */
+#define THRESHER_STEP_THREADS 576u
+/** Threads of a block of `step` that compute. */
+#define THRESHER_STEP_CONSUMERS 512u
+/** Neurons whose values a block of `step` holds at a time; also the rows of a selecting projection
+ * that one block may own. */
+#define THRESHER_STEP_NEURONS 512u
+/** Blocks of `step` at most. */
+#define THRESHER_STEP_BLOCKS 256u
+/** Slots of a block's ring at most. */
+#define THRESHER_STEP_SLOTS 32u
+/** Columns that a row of the step kernel's matrices is padded to a multiple of. */
+#define THRESHER_STEP_STRETCH 512u
+/** Columns of a row at most, padding included. */
+#define THRESHER_STEP_COLUMNS 8192u
+
+/** `StepPhase::kind`: y[r] = activation(W[r] . x), every row. */
+#define THRESHER_PROJECT 0u
+/** `StepPhase::kind`: y = residual + sum over active j of h[j] * down[j], with
+ * h[j] = activation(gate[j] . x) * (up[j] . x). */
+#define THRESHER_FFN 1u
+
+/** `StepPhase::rows_from`: every row. */
+#define THRESHER_EVERY_ROW 0u
+/** `StepPhase::rows_from`: those of `active`. */
+#define THRESHER_LISTED 1u
+/** `StepPhase::rows_from`: those that the phase before selected. */
+#define THRESHER_SELECTED 2u
+
+/** `activation`: v itself. */
+#define THRESHER_IDENTITY 2u
+
+/** Weight formats of the step kernel. */
+#define THRESHER_F32 0u
+#define THRESHER_F16 1u
+#define THRESHER_BF16 2u
+#define THRESHER_Q8_0 3u
+#define THRESHER_Q4_0 4u
+
+/** `StepPhase::x_turn` and `y_turn`: the turn of the words in the first launch. */
+#define THRESHER_TURN 1u
+/** .. and whether it changes from one launch to the next. */
+#define THRESHER_ALTERNATES 2u
+
+/** One phase of a step. */
+typedef struct StepPhase {
+  /** The matrix of a projection; gate, up and down (neuron-major) of an FFN. */
+  const uint8_t *weights[3];
+  /** `cols` values in order, there before the launch; or null. */
+  const float *x;
+  /** The same as words that come during the launch, in quads dealt to threads (mailbox.cuh). */
+  const uint32_t *x_words;
+  /** A projection's `rows` values, or an FFN's `cols`, in order; or null. */
+  float *y;
+  /** The same as words for a later phase; or null. */
+  uint32_t *y_words;
+  /** An FFN's `cols` values to add to, or null for zeros. May be `y`. */
+  const float *residual;
+  /** `THRESHER_LISTED`: row indices, strictly ascending, written before the launch. */
+  const uint32_t *active;
+  /** How many of `active` count. */
+  const uint32_t *active_count;
+  /** A projection that selects: rows whose value is at least this one. Null for none. */
+  const float *threshold;
+  /** An FFN: how many rows it computed. Null for nowhere. */
+  uint32_t *computed;
+  /** Rows of the matrix: neurons of an FFN. */
+  uint32_t rows;
+  /** Values of `x`. */
+  uint32_t cols;
+  /** Columns of a row with its padding. */
+  uint32_t padded_cols;
+  /** Bytes from one row to the next. */
+  uint32_t row_bytes;
+  /** Rows that consumers hold beside each other, 16 columns a thread. */
+  uint32_t rows_beside;
+  /** `THRESHER_PROJECT` or `THRESHER_FFN`. */
+  uint32_t kind;
+  /** `THRESHER_F32` to `THRESHER_Q4_0`. */
+  uint32_t format;
+  /** `THRESHER_RELU`, `THRESHER_SILU` or `THRESHER_IDENTITY`. */
+  uint32_t activation;
+  /** `THRESHER_EVERY_ROW`, `THRESHER_LISTED` or `THRESHER_SELECTED`. */
+  uint32_t rows_from;
+  /** Turn of `x_words`. */
+  uint32_t x_turn;
+  /** Turn of `y_words`. */
+  uint32_t y_turn;
+  /** Turn of the partial sums. */
+  uint32_t partial_turn;
+  /** Threads that share one of `y_words`' readers' rows: values of y, padded, over 16. */
+  uint32_t y_threads;
+  /** Whether the grid meets before the phase: it reads what the phase before did not write. */
+  uint32_t meet_before;
+} StepPhase;
+
+/** A step: phases one after another, over one resident grid. */
+typedef struct StepParams {
+  /** `phase_count` phases. */
+  const StepPhase *phases;
+  /** Sums of one block's neurons, as words: gridDim * 512 * 16. */
+  uint32_t *partials;
+  /** Packets of the rows that each block selected: gridDim * THRESHER_STEP_NEURONS. */
+  uint64_t *selected;
+  /** Packets of how many: gridDim. */
+  uint64_t *selected_counts;
+  /** Arrivals of blocks at barriers; exits; launches so far. Zeros at first. */
+  uint32_t *counters;
+  /** How many phases. */
+  uint32_t phase_count;
+  /** Bytes of a slot of the ring. */
+  uint32_t slot_bytes;
+  /** Slots of the ring. */
+  uint32_t slots;
+  /** Slots that a block has copies on their way to at a time, at most. */
+  uint32_t slots_in_flight;
+} StepParams;
+
 #endif

@@ -1,0 +1,929 @@
+// A whole step in one launch: phases over one resident grid, from hidden state to output.
+//
+//   projection   y[r] = act(W[r] . x)           attention's matrices, a predictor's two; may select
+//   FFN          y = residual + sum of h[j] * down[j] over the active j,
+//                h[j] = act(gate[j] . x) * (up[j] . x)
+//
+// Every block owns a share of a phase's rows, in list order. One warp of it, the producer, asks for the
+// rows of the share, and of the next phases' shares, long before anyone wants them; they land in a ring of
+// slots in shared memory. The other 16 warps, the consumers, all work on the same slot:
+//
+//   global memory           shared memory                       registers
+//   gate[j0] ────────┐      ring of slots
+//   up[j0]   ──────┐ └───▶ │ gate[j0] │ up[j0]   │ ─▶ thread t:  x[16 columns] . both   ─▶ h[0]
+//   gate[j1] ..    └─────▶ │ gate[j1] │ up[j1]   │                                      ─▶ h[1]
+//     ..                   │   ..     │   ..     │                                         ..
+//   down[j0], down[j1] ──▶ │ down[j0] │ down[j1] │ ─▶ thread t:  y[16 columns] += h[0], h[1]
+//                          └ a slot: two rows of up to 8192 columns
+//
+// Rows of at most 4096 columns lie two or more beside each other: as many as 512 threads hold, 16 columns
+// each.
+//
+// A block finishes the neurons that it begins, so h stays in its shared memory, and the only thing that
+// the grid exchanges in an FFN is one partial y a block. Each block then adds up the partials of its own
+// columns and sends the sums to all. There is no barrier in either exchange: the words say themselves
+// when they have come (mailbox.cuh). While blocks wait for each other, the copies into their rings go on:
+// an exchange costs nothing as long as it takes less time than filling the ring, about 200 KB a block.
+// Only rows that the step itself selects cannot be asked for ahead.
+//
+// The order of every sum follows from the shapes, the list and the number of blocks: equal inputs on the
+// same GPU give equal bits. No value is added by an atomic.
+#include "mailbox.cuh"
+#include "planes.cuh"
+
+namespace {
+
+constexpr uint32_t CONSUMERS = THRESHER_STEP_CONSUMERS;
+constexpr uint32_t CONSUMER_WARPS = CONSUMERS / WARP;
+constexpr uint32_t NEURONS = THRESHER_STEP_NEURONS;
+// Values that a consumer sums at a time: of so many rows at its place.
+constexpr uint32_t SUMS = 8;
+// Partial sums: quads that a block adds up at a time, the threads that share one, and the partials that
+// a thread asks for at once.
+constexpr uint32_t REDUCED_QUADS = 16;
+constexpr uint32_t REDUCERS = CONSUMERS / REDUCED_QUADS;
+constexpr uint32_t PARTIALS_AT_ONCE = 5;
+
+// A block's shared memory, before the ring.
+struct Shared {
+  // Of slots: filled by the producer, read by every consumer warp.
+  uint64_t full[THRESHER_STEP_SLOTS];
+  uint64_t empty[THRESHER_STEP_SLOTS];
+  // Of the sides of `sums`: written by every consumer warp, read by the collector. Of `values`: written.
+  uint64_t given[2];
+  uint64_t taken[2];
+  uint64_t collected;
+  // Phases as consumers see them, and as the producer does, who is ahead.
+  StepPhase phases[2];
+  StepPhase ahead[3];
+  // Rows of the FFN that the producer asks for, and the values of those that consumers work on.
+  uint32_t indices[NEURONS];
+  float values[NEURONS];
+  // A row of sums is one longer than it needs, for the sake of the banks.
+  float sums[2][SUMS][CONSUMER_WARPS + 1];
+  float4 reduced[CONSUMER_WARPS][REDUCED_QUADS];
+  uint32_t counts[CONSUMER_WARPS];
+  uint32_t prefix[THRESHER_STEP_BLOCKS + WARP];
+};
+
+constexpr uint32_t RING_OFFSET = (sizeof(Shared) + 127) / 128 * 128;
+
+__device__ __forceinline__ Shared& shared() { return *reinterpret_cast<Shared*>(dynamic_shared()); }
+
+__device__ __forceinline__ uint8_t* slot_at(const StepParams& p, uint32_t slot) {
+  return dynamic_shared() + RING_OFFSET + slot * p.slot_bytes;
+}
+
+// Where a producer or a consumer stands in the ring.
+struct Ring {
+  uint32_t slot;
+  uint32_t parity;
+
+  __device__ __forceinline__ void advance(const StepParams& p) {
+    if (++slot == p.slots) {
+      slot = 0;
+      parity ^= 1;
+    }
+  }
+};
+
+// What consumers have given the collector since the launch, and taken from it.
+struct Collection {
+  uint32_t batches;
+  uint32_t chunks;
+};
+
+// What this block owns of `total`: from first up to last.
+struct Share {
+  uint32_t first;
+  uint32_t last;
+};
+
+// The first blocks own one more where the blocks do not divide the total.
+__device__ __forceinline__ Share share_of(uint32_t total) {
+  const uint32_t each = total / gridDim.x;
+  const uint32_t rest = total - each * gridDim.x;
+  const uint32_t first = blockIdx.x * each + min(blockIdx.x, rest);
+  return {first, first + each + (blockIdx.x < rest ? 1 : 0)};
+}
+
+// What a launch knows beside its parameters.
+struct Launch {
+  const StepParams& params;
+  uint32_t number;
+
+  __device__ __forceinline__ uint32_t turn(uint32_t described) const {
+    return (described ^ ((described & THRESHER_ALTERNATES) != 0 ? number : 0)) & THRESHER_TURN;
+  }
+  // No phase of any launch shares its epoch with a recent one; never 0.
+  __device__ __forceinline__ uint32_t epoch(uint32_t phase) const {
+    return number * params.phase_count + phase + 1;
+  }
+};
+
+// ---- Producer ------------------------------------------------------------------------------------
+
+// The producer's place in the ring. No more copies are on their way at a time than memory needs to be
+// busy: what blocks tell each other would queue behind them.
+struct Producer {
+  Ring next;
+  Ring landing;
+  uint32_t on_their_way;
+};
+
+// Takes the next slot and announces `bytes` for it.
+__device__ __forceinline__ uint8_t* take_slot(const StepParams& p, Producer& ring, uint32_t bytes) {
+  if (ring.on_their_way == p.slots_in_flight) {
+    barrier_wait(&shared().full[ring.landing.slot], ring.landing.parity);
+    ring.landing.advance(p);
+    ring.on_their_way -= 1;
+  }
+  barrier_wait(&shared().empty[ring.next.slot], ring.next.parity ^ 1);
+  fill_begin(&shared().full[ring.next.slot], bytes);
+  __syncwarp();
+  return slot_at(p, ring.next.slot);
+}
+
+__device__ __forceinline__ void fill(const Producer& ring, uint8_t* to, const uint8_t* from,
+                                     uint32_t bytes) {
+  warp_copy(to, from, bytes, &shared().full[ring.next.slot]);
+}
+
+__device__ __forceinline__ void give_slot(const StepParams& p, Producer& ring) {
+  fill_end(&shared().full[ring.next.slot]);
+  ring.next.advance(p);
+  ring.on_their_way += 1;
+}
+
+template <uint32_t PAIRS>
+__device__ __forceinline__ void produce_projection(const StepParams& p, const StepPhase& phase,
+                                                   Producer& ring) {
+  const uint32_t rows_a_slot = 2 * PAIRS * phase.rows_beside;
+  const uint32_t row_bytes = phase.row_bytes;
+  const Share share = share_of(phase.rows);
+  for (uint32_t row = share.first; row < share.last; row += rows_a_slot) {
+    const uint32_t bytes = min(rows_a_slot, share.last - row) * row_bytes;
+    uint8_t* to = take_slot(p, ring, bytes);
+    fill(ring, to, phase.weights[0] + static_cast<uint64_t>(row) * row_bytes, bytes);
+    give_slot(p, ring);
+  }
+}
+
+// Exclusive prefix of the blocks' counts, and their sum.
+__device__ __forceinline__ uint32_t prefix_counts(const StepParams& p, uint32_t epoch) {
+  uint32_t* prefix = shared().prefix;
+  const uint32_t lane = threadIdx.x % WARP;
+  uint32_t before = 0;
+  for (uint32_t base = 0; base < gridDim.x; base += WARP) {
+    const uint32_t block = base + lane;
+    const uint32_t count = block < gridDim.x ? await_packet(p.selected_counts + block, epoch) : 0;
+    __syncwarp();
+    uint32_t sum = count;
+#pragma unroll
+    for (uint32_t offset = 1; offset < WARP; offset *= 2) {
+      const uint32_t other = __shfl_up_sync(ALL_LANES, sum, offset);
+      if (lane >= offset) sum += other;
+    }
+    prefix[block] = before + sum - count;
+    before += __shfl_sync(ALL_LANES, sum, WARP - 1);
+  }
+  __syncwarp();
+  return before;
+}
+
+// The row that a block selected as one of the list that all blocks' rows make.
+__device__ __forceinline__ uint32_t selected_row(const StepParams& p, uint32_t position, uint32_t epoch) {
+  // The last block whose rows begin at or before the position.
+  const uint32_t* prefix = shared().prefix;
+  uint32_t low = 0;
+  uint32_t high = gridDim.x;
+  while (high - low > 1) {
+    const uint32_t middle = (low + high) / 2;
+    if (prefix[middle] <= position) {
+      low = middle;
+    } else {
+      high = middle;
+    }
+  }
+  return await_packet(p.selected + low * NEURONS + (position - prefix[low]), epoch);
+}
+
+// What the producer knows of a phase to come. Loads are on their way until their first use.
+constexpr uint32_t PHASE_WORDS = sizeof(StepPhase) / sizeof(uint32_t);
+constexpr uint32_t EARLY = 2;
+struct Ahead {
+  // The phase after the next, a word a lane.
+  uint32_t words[(PHASE_WORDS + WARP - 1) / WARP];
+  // Of the next: how many rows, and this block's first 64 of them, if they are listed.
+  uint32_t total;
+  uint32_t indices[EARLY];
+};
+
+__device__ __forceinline__ void load_phase(const StepParams& p, uint32_t number, Ahead& ahead) {
+  if (number >= p.phase_count) return;
+  const uint32_t* from = reinterpret_cast<const uint32_t*>(p.phases + number);
+#pragma unroll
+  for (uint32_t i = 0; i < (PHASE_WORDS + WARP - 1) / WARP; ++i) {
+    const uint32_t word = i * WARP + threadIdx.x % WARP;
+    if (word < PHASE_WORDS) ahead.words[i] = __ldg(from + word);
+  }
+}
+
+__device__ __forceinline__ void keep_phase(const StepParams& p, uint32_t number, const Ahead& ahead) {
+  if (number < p.phase_count) {
+    uint32_t* to = reinterpret_cast<uint32_t*>(&shared().ahead[number % 3]);
+#pragma unroll
+    for (uint32_t i = 0; i < (PHASE_WORDS + WARP - 1) / WARP; ++i) {
+      const uint32_t word = i * WARP + threadIdx.x % WARP;
+      if (word < PHASE_WORDS) to[word] = ahead.words[i];
+    }
+  }
+  __syncwarp();
+}
+
+__device__ __forceinline__ void load_total(const StepParams& p, uint32_t number, Ahead& ahead) {
+  if (number >= p.phase_count) return;
+  const StepPhase& phase = shared().ahead[number % 3];
+  const bool listed = phase.kind == THRESHER_FFN && phase.rows_from == THRESHER_LISTED;
+  ahead.total = listed ? __ldg(phase.active_count) : phase.rows;
+}
+
+__device__ __forceinline__ void load_indices(const StepParams& p, uint32_t number, Ahead& ahead) {
+  if (number >= p.phase_count) return;
+  const StepPhase& phase = shared().ahead[number % 3];
+  if (phase.kind != THRESHER_FFN || phase.rows_from != THRESHER_LISTED) return;
+  const Share share = share_of(ahead.total);
+#pragma unroll
+  for (uint32_t i = 0; i < EARLY; ++i) {
+    const uint32_t position = share.first + i * WARP + threadIdx.x % WARP;
+    if (position < share.last) ahead.indices[i] = __ldg(phase.active + position);
+  }
+}
+
+// Puts the rows at positions `begin` to `end` into shared().indices.
+__device__ __forceinline__ void list_rows(const StepParams& p, const StepPhase& phase, uint32_t epoch,
+                                          uint32_t begin, uint32_t end, bool early,
+                                          const Ahead& ahead) {
+  uint32_t* indices = shared().indices;
+  uint32_t position = begin + threadIdx.x % WARP;
+  if (early) {
+#pragma unroll
+    for (uint32_t i = 0; i < EARLY; ++i) {
+      if (position < end) indices[position - begin] = ahead.indices[i];
+      position += WARP;
+    }
+  }
+#pragma unroll 4
+  for (; position < end; position += WARP) {
+    uint32_t row = position;
+    if (phase.rows_from == THRESHER_LISTED) row = __ldg(phase.active + position);
+    if (phase.rows_from == THRESHER_SELECTED) row = selected_row(p, position, epoch);
+    indices[position - begin] = row;
+  }
+  __syncwarp();
+}
+
+template <uint32_t PAIRS>
+__device__ __forceinline__ void produce_ffn(const Launch& launch, const StepPhase& phase,
+                                            uint32_t number, Producer& ring, Ahead& ahead) {
+  const StepParams& p = launch.params;
+  const uint32_t* indices = shared().indices;
+  // Rows of a matrix in a slot of gate and up; in one of down there are twice as many.
+  const uint32_t side = PAIRS * phase.rows_beside;
+  const uint32_t row_bytes = phase.row_bytes;
+  // Rows were selected by the phase before.
+  const uint32_t epoch = launch.epoch(number - 1);
+  const uint32_t total = phase.rows_from == THRESHER_SELECTED ? prefix_counts(p, epoch) : ahead.total;
+  const Share share = share_of(total);
+  const uint32_t first_end = min(share.first + NEURONS, share.last);
+  const bool early = phase.rows_from == THRESHER_LISTED;
+  list_rows(p, phase, epoch, share.first, first_end, early, ahead);
+  load_phase(p, number + 2, ahead);
+  load_total(p, number + 1, ahead);
+  for (uint32_t begin = share.first; begin < share.last; begin += NEURONS) {
+    const uint32_t count = min(NEURONS, share.last - begin);
+    if (begin != share.first) list_rows(p, phase, epoch, begin, begin + count, false, ahead);
+    for (uint32_t i = 0; i < count; i += side) {
+      const uint32_t rows = min(side, count - i);
+      uint8_t* to = take_slot(p, ring, 2 * rows * row_bytes);
+      for (uint32_t k = 0; k < rows; ++k) {
+        const uint64_t offset = static_cast<uint64_t>(indices[i + k]) * row_bytes;
+        fill(ring, to + k * row_bytes, phase.weights[0] + offset, row_bytes);
+        fill(ring, to + (side + k) * row_bytes, phase.weights[1] + offset, row_bytes);
+      }
+      give_slot(p, ring);
+    }
+    if (begin == share.first) load_indices(p, number + 1, ahead);
+    for (uint32_t i = 0; i < count; i += 2 * side) {
+      const uint32_t rows = min(2 * side, count - i);
+      uint8_t* to = take_slot(p, ring, rows * row_bytes);
+      for (uint32_t k = 0; k < rows; ++k) {
+        const uint64_t offset = static_cast<uint64_t>(indices[i + k]) * row_bytes;
+        fill(ring, to + k * row_bytes, phase.weights[2] + offset, row_bytes);
+      }
+      give_slot(p, ring);
+    }
+    __syncwarp();
+  }
+  if (share.first == share.last) load_indices(p, number + 1, ahead);
+  keep_phase(p, number + 2, ahead);
+}
+
+template <uint32_t PAIRS>
+__device__ __forceinline__ void produce(const Launch& launch) {
+  const StepParams& p = launch.params;
+  Producer ring = {{0, 0}, {0, 0}, 0};
+  Ahead ahead = {};
+  for (uint32_t i = 0; i < 2; ++i) {
+    load_phase(p, i, ahead);
+    keep_phase(p, i, ahead);
+  }
+  load_total(p, 0, ahead);
+  load_indices(p, 0, ahead);
+  for (uint32_t i = 0; i < p.phase_count; ++i) {
+    const StepPhase& phase = shared().ahead[i % 3];
+    if (phase.kind == THRESHER_PROJECT) {
+      load_phase(p, i + 2, ahead);
+      load_total(p, i + 1, ahead);
+      produce_projection<PAIRS>(p, phase, ring);
+      load_indices(p, i + 1, ahead);
+      keep_phase(p, i + 2, ahead);
+    } else {
+      produce_ffn<PAIRS>(launch, phase, i, ring, ahead);
+    }
+  }
+}
+
+// ---- Consumers -----------------------------------------------------------------------------------
+
+__device__ __forceinline__ void meet_consumers() { named_barrier(1, CONSUMERS); }
+
+__device__ __forceinline__ float activated(uint32_t activation, float v) {
+  // A NaN stays one: it is not below zero.
+  if (activation == THRESHER_RELU) return v < 0.f ? 0.f : v;
+  if (activation == THRESHER_SILU) return v / (1.f + expf(-v));
+  return v;
+}
+
+// A consumer's place: thread `t` of those that share row `place` of the rows beside each other.
+struct Place {
+  uint32_t t;
+  uint32_t place;
+  // False for threads past the last whole row: they do as those of row 0 do, and give nothing.
+  bool works;
+  // Threads that share a row, a whole number of warps; and the rows beside each other.
+  uint32_t threads;
+  uint32_t beside;
+  // Bytes from the start of a slot to this thread's first row, and from each to the next.
+  uint32_t offset;
+  uint32_t stride;
+  uint32_t padded_cols;
+};
+
+__device__ __forceinline__ Place place_of(const StepPhase& phase) {
+  const uint32_t threads = phase.padded_cols / THREAD_COLUMNS;
+  const uint32_t beside = phase.rows_beside;
+  const uint32_t place = threadIdx.x / threads;
+  const bool works = place < beside;
+  return {threadIdx.x % threads,
+          works ? place : 0,
+          works,
+          threads,
+          beside,
+          works ? place * phase.row_bytes : 0,
+          beside * phase.row_bytes,
+          phase.padded_cols};
+}
+
+// The next slot, until `release_slot`.
+__device__ __forceinline__ const uint8_t* await_slot(const StepParams& p, const Ring& ring) {
+  barrier_wait(&shared().full[ring.slot], ring.parity);
+  return slot_at(p, ring.slot);
+}
+
+__device__ __forceinline__ void release_slot(const StepParams& p, Ring& ring) {
+  __syncwarp();
+  if (threadIdx.x % WARP == 0) barrier_arrive(&shared().empty[ring.slot]);
+  ring.advance(p);
+}
+
+// Calls `use` with each of this thread's rows of the next slot. Where several fit registers, they are
+// taken there first, and the slot goes back before they are used.
+template <class F, class Use>
+__device__ __forceinline__ void use_slot(const StepParams& p, const Place& at, Ring& ring, Use use) {
+  const uint8_t* row = await_slot(p, ring) + at.offset;
+  if (F::PAIRS > 1) {
+    typename F::Raw raw[2 * F::PAIRS];
+#pragma unroll
+    for (uint32_t i = 0; i < 2 * F::PAIRS; ++i) raw[i] = F::fetch(row + i * at.stride, at.t, at.padded_cols);
+    release_slot(p, ring);
+#pragma unroll
+    for (uint32_t i = 0; i < 2 * F::PAIRS; ++i) use(i, raw[i]);
+  } else {
+    use(0, F::fetch(row, at.t, at.padded_cols));
+    use(1, F::fetch(row + at.stride, at.t, at.padded_cols));
+    release_slot(p, ring);
+  }
+}
+
+// The 16 values of x that this thread multiplies; columns that do not exist count as zero.
+template <class F>
+__device__ __forceinline__ typename F::Input load_x(const Launch& launch, const StepPhase& phase,
+                                                    const Place& at) {
+  float4 quads[QUADS] = {};
+  if (phase.x_words != nullptr) {
+    const uint4* from[QUADS];
+#pragma unroll
+    for (uint32_t k = 0; k < QUADS; ++k) {
+      const uint32_t quad = F::column(k, at.t) % THREAD_COLUMNS / 4;
+      from[k] = reinterpret_cast<const uint4*>(phase.x_words) + quad * at.threads + at.t;
+    }
+    await_quads(from, launch.turn(phase.x_turn), quads);
+  } else {
+#pragma unroll
+    for (uint32_t k = 0; k < QUADS; ++k) {
+      const uint32_t column = F::column(k, at.t);
+      if (column < phase.cols) quads[k] = __ldg(reinterpret_cast<const float4*>(phase.x + column));
+    }
+  }
+  float x[THREAD_COLUMNS];
+#pragma unroll
+  for (uint32_t k = 0; k < QUADS; ++k) {
+    const uint32_t column = F::column(k, at.t);
+    x[4 * k] = column < phase.cols ? quads[k].x : 0.f;
+    x[4 * k + 1] = column + 1 < phase.cols ? quads[k].y : 0.f;
+    x[4 * k + 2] = column + 2 < phase.cols ? quads[k].z : 0.f;
+    x[4 * k + 3] = column + 3 < phase.cols ? quads[k].w : 0.f;
+  }
+  return F::prepare(x);
+}
+
+// Sums each of 8 values over the lanes of the warp; each exchange halves the values that a lane still
+// carries. Every lane gets one of the sums: see `sum_of_lane`.
+__device__ __forceinline__ float sum_of_eight(float (&v)[SUMS]) {
+  const uint32_t lane = threadIdx.x % WARP;
+#pragma unroll
+  for (uint32_t half = SUMS / 2; half > 0; half /= 2) {
+    const uint32_t offset = half * 4;
+    const bool upper = (lane & offset) != 0;
+#pragma unroll
+    for (uint32_t i = 0; i < half; ++i) {
+      const float sent = upper ? v[i] : v[i + half];
+      const float kept = upper ? v[i + half] : v[i];
+      v[i] = kept + __shfl_xor_sync(ALL_LANES, sent, offset);
+    }
+  }
+  v[0] += __shfl_xor_sync(ALL_LANES, v[0], 2);
+  v[0] += __shfl_xor_sync(ALL_LANES, v[0], 1);
+  return v[0];
+}
+
+// Which sum `sum_of_eight` gives this lane: bits 4, 3 and 2 of the lane chose the upper half.
+__device__ __forceinline__ uint32_t sum_of_lane() { return threadIdx.x % WARP / 4; }
+
+// Dot products of `rows` rows with x, from as many slots as they take: each warp's sums go to the
+// collector, which makes shared().values of them.
+template <class F, bool GATED>
+__device__ __forceinline__ void dot_rows(const StepParams& p, const Place& at, uint32_t rows,
+                                         const typename F::Input& x, Ring& ring,
+                                         Collection& collection) {
+  const uint32_t rows_a_slot = (GATED ? F::PAIRS : 2 * F::PAIRS) * at.beside;
+  for (uint32_t base = 0; base < rows; base += SUMS / (2 * F::PAIRS) * rows_a_slot) {
+    float v[SUMS];
+#pragma unroll
+    for (uint32_t first = 0; first < SUMS; first += 2 * F::PAIRS) {
+#pragma unroll
+      for (uint32_t i = 0; i < 2 * F::PAIRS; ++i) v[first + i] = 0.f;
+      if (base + first / (2 * F::PAIRS) * rows_a_slot >= rows) continue;
+      use_slot<F>(p, at, ring, [&](uint32_t i, const typename F::Raw& raw) {
+        // A slot holds gate rows and then up rows; their sums go in turn.
+        const uint32_t which = GATED ? i % F::PAIRS * 2 + i / F::PAIRS : i;
+        v[first + which] = F::dot(raw, x);
+      });
+    }
+    const float sum = sum_of_eight(v);
+    Shared& s = shared();
+    const uint32_t side = collection.batches % 2;
+    const uint32_t parity = collection.batches / 2 % 2;
+    barrier_wait(&s.taken[side], parity ^ 1);
+    if (threadIdx.x % 4 == 0) s.sums[side][sum_of_lane()][threadIdx.x / WARP] = sum;
+    __syncwarp();
+    if (threadIdx.x % WARP == 0) barrier_arrive(&s.given[side]);
+    collection.batches += 1;
+  }
+  barrier_wait(&shared().collected, collection.chunks % 2);
+  collection.chunks += 1;
+}
+
+// A thread's columns of a sum of rows, and how much of it is bias.
+struct Sums {
+  float columns[THREAD_COLUMNS];
+  float factors;
+};
+
+// Adds h times a row, if there is such a row, to this thread's columns.
+template <class F>
+__device__ __forceinline__ void add_row(const typename F::Raw& raw, const Place& at, uint32_t row,
+                                        uint32_t rows, Sums& sums) {
+  const bool exists = at.works && row < rows;
+  if (!F::FINITE && !exists) return;
+  float w[THREAD_COLUMNS];
+  const float factor = F::weights(raw, w);
+  const float h = exists ? shared().values[row] * factor : 0.f;
+  if (F::BIAS != 0.f) sums.factors += h;
+#pragma unroll
+  for (uint32_t c = 0; c < THREAD_COLUMNS; ++c) sums.columns[c] = fmaf(h, w[c], sums.columns[c]);
+}
+
+// Adds h[j] times row j for `rows` rows, h from shared().values.
+template <class F>
+__device__ __forceinline__ void add_rows(const StepParams& p, const Place& at, uint32_t rows, Sums& sums,
+                                         Ring& ring) {
+  for (uint32_t base = 0; base < rows; base += 2 * F::PAIRS * at.beside) {
+    use_slot<F>(p, at, ring, [&](uint32_t i, const typename F::Raw& raw) {
+      add_row<F>(raw, at, base + i * at.beside + at.place, rows, sums);
+    });
+  }
+}
+
+// Rows whose value is at least the threshold, ascending, for every block to know.
+__device__ __forceinline__ void select_rows(const StepParams& p, const StepPhase& phase,
+                                            const Share& share, uint32_t epoch) {
+  Shared& s = shared();
+  const uint32_t rows = share.last - share.first;
+  const float threshold = __ldg(phase.threshold);
+  const uint32_t warp = threadIdx.x / WARP;
+  const uint32_t lane = threadIdx.x % WARP;
+  const bool active = threadIdx.x < rows && s.values[threadIdx.x] >= threshold;
+  const uint32_t ballot = __ballot_sync(ALL_LANES, active);
+  if (lane == 0) s.counts[warp] = __popc(ballot);
+  meet_consumers();
+  uint32_t before = 0;
+  uint32_t total = 0;
+#pragma unroll
+  for (uint32_t w = 0; w < CONSUMER_WARPS; ++w) {
+    if (w < warp) before += s.counts[w];
+    total += s.counts[w];
+  }
+  if (threadIdx.x == 0) send_packet(p.selected_counts + blockIdx.x, total, epoch);
+  if (active) {
+    const uint32_t place = before + __popc(ballot & ((1u << lane) - 1));
+    send_packet(p.selected + blockIdx.x * NEURONS + place, share.first + threadIdx.x, epoch);
+  }
+}
+
+// Where column `c` lies among the words of a vector that `threads` threads read.
+__device__ __forceinline__ uint32_t word_of(uint32_t c, uint32_t threads) {
+  return 4 * (c / 4 % QUADS * threads + c / THREAD_COLUMNS) + c % 4;
+}
+
+template <class F>
+__device__ __forceinline__ void consume_projection(const Launch& launch, const StepPhase& phase,
+                                                   uint32_t number, Ring& ring, Collection& collection) {
+  Shared& s = shared();
+  const Share share = share_of(phase.rows);
+  const Place at = place_of(phase);
+  const typename F::Input x = load_x<F>(launch, phase, at);
+  const uint32_t turn = launch.turn(phase.y_turn);
+  for (uint32_t begin = share.first; begin < share.last; begin += NEURONS) {
+    const uint32_t rows = min(NEURONS, share.last - begin);
+    dot_rows<F, false>(launch.params, at, rows, x, ring, collection);
+    if (threadIdx.x < rows) {
+      const uint32_t row = begin + threadIdx.x;
+      const float value = s.values[threadIdx.x];
+      if (phase.y_words != nullptr) {
+        mail_write(phase.y_words + word_of(row, phase.y_threads), stamped(value, turn));
+      }
+      if (phase.y != nullptr) __stcg(phase.y + row, value);
+    }
+  }
+  if (phase.y_words != nullptr && blockIdx.x == gridDim.x - 1) {
+    // Readers wait for whole rows of their own.
+    const uint32_t row = phase.rows + threadIdx.x;
+    if (row < phase.y_threads * THREAD_COLUMNS) {
+      mail_write(phase.y_words + word_of(row, phase.y_threads), stamped(0.f, turn));
+    }
+  }
+  if (phase.threshold != nullptr) {
+    select_rows(launch.params, phase, share, launch.epoch(number));
+  }
+}
+
+// How many rows the blocks selected between them.
+__device__ __forceinline__ uint32_t count_selected(const StepParams& p, uint32_t epoch) {
+  Shared& s = shared();
+  uint32_t sum =
+      threadIdx.x < gridDim.x ? await_packet(p.selected_counts + threadIdx.x, epoch) : 0;
+  __syncwarp();
+#pragma unroll
+  for (uint32_t o = WARP / 2; o > 0; o /= 2) sum += __shfl_xor_sync(ALL_LANES, sum, o);
+  if (threadIdx.x % WARP == 0) s.counts[threadIdx.x / WARP] = sum;
+  meet_consumers();
+  uint32_t total = 0;
+#pragma unroll
+  for (uint32_t w = 0; w < CONSUMER_WARPS; ++w) total += s.counts[w];
+  return total;
+}
+
+// This block's sums, for those who own the columns.
+template <class F>
+__device__ __forceinline__ void send_partials(const StepParams& p, const Place& at, uint32_t turn,
+                                              const Sums& sums) {
+  if (!at.works) return;
+  const uint32_t partial = blockIdx.x * at.beside + at.place;
+  uint4* to = reinterpret_cast<uint4*>(p.partials) + static_cast<uint64_t>(partial) * QUADS * at.threads;
+#pragma unroll
+  for (uint32_t k = 0; k < QUADS; ++k) {
+    const uint32_t quad = F::column(k, at.t) % THREAD_COLUMNS / 4;
+    const float bias = F::BIAS * sums.factors;
+    const float* columns = sums.columns + 4 * k;
+    const float4 four = {columns[0] - bias, columns[1] - bias, columns[2] - bias, columns[3] - bias};
+    mail_write(to + quad * at.threads + at.t, stamped(four, turn));
+  }
+}
+
+__device__ __forceinline__ void add_quad(float4& sum, const float4& other) {
+  sum.x += other.x;
+  sum.y += other.y;
+  sum.z += other.z;
+  sum.w += other.w;
+}
+
+// The sums that a thread ends up with: the quad that it adds up with 31 others, and the word, if any,
+// of which it knows the whole.
+struct Owned {
+  uint32_t last;
+  uint32_t quad;
+  uint32_t word;
+  uint32_t column;
+  bool gives;
+};
+
+// .. in a block's share of quads, from `done` quads on.
+__device__ __forceinline__ Owned owned_of(const StepPhase& phase, const Place& at, const Share& share,
+                                          uint32_t done) {
+  const uint32_t first = share.first + done;
+  const uint32_t word = 4 * first + threadIdx.x;
+  const uint32_t part = word / 4 / at.threads;
+  const uint32_t column = THREAD_COLUMNS * (word / 4 - part * at.threads) + 4 * part + word % 4;
+  return {share.last, first + threadIdx.x % REDUCED_QUADS, word, column,
+          threadIdx.x < 4 * REDUCED_QUADS && word < 4 * share.last};
+}
+
+// Adds up what all blocks have for the owned columns and sends the sums to all.
+__device__ __forceinline__ void reduce_owned(const Launch& launch, const StepPhase& phase,
+                                             const Place& at, const Owned& owned) {
+  Shared& s = shared();
+  const uint32_t partials = gridDim.x * at.beside;
+  const uint32_t turn = launch.turn(phase.partial_turn);
+  const bool exists = owned.gives && owned.column < phase.cols;
+  const float before =
+      exists && phase.residual != nullptr ? __ldcg(phase.residual + owned.column) : 0.f;
+
+  float4 sum = {0.f, 0.f, 0.f, 0.f};
+  if (owned.quad < owned.last) {
+    const uint4* words = reinterpret_cast<const uint4*>(launch.params.partials) + owned.quad;
+    const uint64_t stride = QUADS * at.threads;
+    for (uint32_t i = threadIdx.x / REDUCED_QUADS; i < partials; i += PARTIALS_AT_ONCE * REDUCERS) {
+      const uint4* from[PARTIALS_AT_ONCE];
+      float4 quads[PARTIALS_AT_ONCE];
+#pragma unroll
+      for (uint32_t k = 0; k < PARTIALS_AT_ONCE; ++k) {
+        const uint32_t partial = i + k * REDUCERS;
+        from[k] = words + (partial < partials ? partial : i) * stride;
+      }
+      await_quads(from, turn, quads);
+#pragma unroll
+      for (uint32_t k = 0; k < PARTIALS_AT_ONCE; ++k) {
+        if (i + k * REDUCERS < partials) add_quad(sum, quads[k]);
+      }
+    }
+  }
+  __syncwarp();
+  add_quad(sum, {__shfl_xor_sync(ALL_LANES, sum.x, REDUCED_QUADS),
+                 __shfl_xor_sync(ALL_LANES, sum.y, REDUCED_QUADS),
+                 __shfl_xor_sync(ALL_LANES, sum.z, REDUCED_QUADS),
+                 __shfl_xor_sync(ALL_LANES, sum.w, REDUCED_QUADS)});
+  if (threadIdx.x % WARP < REDUCED_QUADS) {
+    s.reduced[threadIdx.x / WARP][threadIdx.x % REDUCED_QUADS] = sum;
+  }
+  meet_consumers();
+  if (owned.gives) {
+    float total = 0.f;
+#pragma unroll
+    for (uint32_t i = 0; i < CONSUMER_WARPS; ++i) {
+      total += reinterpret_cast<const float*>(s.reduced[i])[threadIdx.x];
+    }
+    const float y = exists ? before + total : 0.f;
+    if (phase.y_words != nullptr) {
+      mail_write(phase.y_words + owned.word, stamped(y, launch.turn(phase.y_turn)));
+    }
+    if (exists && phase.y != nullptr) __stcg(phase.y + owned.column, y);
+  }
+}
+
+template <class F>
+__device__ __forceinline__ void consume_ffn(const Launch& launch, const StepPhase& phase,
+                                            uint32_t number, Ring& ring, Collection& collection) {
+  const StepParams& p = launch.params;
+  const Place at = place_of(phase);
+  uint32_t total = phase.rows;
+  // Everything that can be known is, before the wait for x.
+  if (phase.rows_from == THRESHER_LISTED) total = load_now(phase.active_count);
+  Share share = share_of(total);
+  const Owned owned = owned_of(phase, at, share_of(QUADS * at.threads), 0);
+  const typename F::Input x = load_x<F>(launch, phase, at);
+  if (phase.rows_from == THRESHER_SELECTED) {
+    total = count_selected(p, launch.epoch(number - 1));
+    share = share_of(total);
+  }
+  if (phase.computed != nullptr && blockIdx.x == 0 && threadIdx.x == 0) {
+    __stcg(phase.computed, total);
+  }
+  Sums sums = {};
+  for (uint32_t begin = share.first; begin < share.last; begin += NEURONS) {
+    const uint32_t rows = min(NEURONS, share.last - begin);
+    dot_rows<F, true>(p, at, rows, x, ring, collection);
+    add_rows<F>(p, at, rows, sums, ring);
+  }
+  send_partials<F>(p, at, launch.turn(phase.partial_turn), sums);
+  reduce_owned(launch, phase, at, owned);
+  const Share quads = share_of(QUADS * at.threads);
+  for (uint32_t done = REDUCED_QUADS; quads.first + done < quads.last; done += REDUCED_QUADS) {
+    meet_consumers();
+    reduce_owned(launch, phase, at, owned_of(phase, at, quads, done));
+  }
+}
+
+template <class F>
+__device__ __forceinline__ void consume_phase(const Launch& launch, const StepPhase& phase,
+                                              uint32_t number, Ring& ring, Collection& collection) {
+  if (phase.kind == THRESHER_PROJECT) {
+    consume_projection<F>(launch, phase, number, ring, collection);
+  } else {
+    consume_ffn<F>(launch, phase, number, ring, collection);
+  }
+}
+
+// The consumers of the whole grid meet for the `times`th time: what was written before is seen after.
+__device__ __forceinline__ void meet_grid(const StepParams& p, uint32_t times) {
+  meet_consumers();
+  if (threadIdx.x == 0) {
+    grid_add(p.counters, 1);
+    while (grid_read(p.counters) < times * gridDim.x) spin();
+  }
+  meet_consumers();
+}
+
+template <class F>
+__device__ __forceinline__ void consume(const Launch& launch) {
+  constexpr uint32_t WORDS = PHASE_WORDS;
+  const StepParams& p = launch.params;
+  const uint32_t* words = reinterpret_cast<const uint32_t*>(p.phases);
+  Shared& s = shared();
+  Ring ring = {0, 0};
+  Collection collection = {0, 0};
+  uint32_t meetings = 0;
+  uint32_t next = threadIdx.x < WORDS ? __ldg(words + threadIdx.x) : 0;
+  for (uint32_t i = 0; i < p.phase_count; ++i) {
+    if (threadIdx.x < WORDS) reinterpret_cast<uint32_t*>(&s.phases[i % 2])[threadIdx.x] = next;
+    meet_consumers();
+    if (i + 1 < p.phase_count && threadIdx.x < WORDS) next = __ldg(words + (i + 1) * WORDS + threadIdx.x);
+    const StepPhase& phase = s.phases[i % 2];
+    if (phase.meet_before != 0) meet_grid(p, ++meetings);
+    consume_phase<F>(launch, phase, i, ring, collection);
+  }
+}
+
+// ---- Collector -----------------------------------------------------------------------------------
+
+// Takes the sums of every warp as they come and makes values of them. GATED: sums are of a gate row and
+// an up row in turn, and a value is act(gate . x) * (up . x); else each is of a row, and a value is
+// act(row . x).
+template <bool GATED>
+__device__ __forceinline__ void collect(const StepPhase& phase, uint32_t rows, uint32_t& batches) {
+  Shared& s = shared();
+  const uint32_t lane = threadIdx.x % WARP;
+  const uint32_t beside = phase.rows_beside;
+  const uint32_t row_warps = phase.padded_cols / (THREAD_COLUMNS * WARP);
+  const uint32_t activation = phase.activation;
+  const uint32_t rows_a_batch = (GATED ? SUMS / 2 : SUMS) * beside;
+  for (uint32_t base = 0; base < rows; base += rows_a_batch) {
+    const uint32_t side = batches % 2;
+    barrier_wait(&s.given[side], batches / 2 % 2);
+    for (uint32_t first = 0; first < SUMS * beside; first += WARP) {
+      const uint32_t which = (first + lane) % SUMS;
+      const uint32_t place = (first + lane) / SUMS;
+      float total = 0.f;
+#pragma unroll
+      for (uint32_t i = 0; i < CONSUMER_WARPS; ++i) {
+        if (place < beside && i < row_warps) total += s.sums[side][which][place * row_warps + i];
+      }
+      const float partner = __shfl_xor_sync(ALL_LANES, total, 1);
+      const float value = activated(activation, total);
+      const uint32_t row = base + (GATED ? which / 2 : which) * beside + place;
+      if (place < beside && row < rows && (!GATED || which % 2 == 0)) {
+        s.values[row] = GATED ? value * partner : value;
+      }
+    }
+    __syncwarp();
+    if (lane == 0) barrier_arrive(&s.taken[side]);
+    batches += 1;
+  }
+  if (lane == 0) barrier_arrive(&s.collected);
+}
+
+// How many rows the blocks selected between them, for one warp.
+__device__ __forceinline__ uint32_t warp_count_selected(const StepParams& p, uint32_t epoch) {
+  uint32_t sum = 0;
+  for (uint32_t block = threadIdx.x % WARP; block < gridDim.x; block += WARP) {
+    sum += await_packet(p.selected_counts + block, epoch);
+  }
+  __syncwarp();
+#pragma unroll
+  for (uint32_t o = WARP / 2; o > 0; o /= 2) sum += __shfl_xor_sync(ALL_LANES, sum, o);
+  return sum;
+}
+
+__device__ __forceinline__ void collect_all(const Launch& launch) {
+  const StepParams& p = launch.params;
+  uint32_t batches = 0;
+  for (uint32_t i = 0; i < p.phase_count; ++i) {
+    const StepPhase& phase = p.phases[i];
+    uint32_t total = phase.rows;
+    if (phase.kind == THRESHER_FFN) {
+      if (phase.rows_from == THRESHER_LISTED) total = __ldg(phase.active_count);
+      if (phase.rows_from == THRESHER_SELECTED) total = warp_count_selected(p, launch.epoch(i - 1));
+    }
+    const Share share = share_of(total);
+    for (uint32_t begin = share.first; begin < share.last; begin += NEURONS) {
+      const uint32_t rows = min(NEURONS, share.last - begin);
+      if (phase.kind == THRESHER_FFN) {
+        collect<true>(phase, rows, batches);
+      } else {
+        collect<false>(phase, rows, batches);
+      }
+    }
+  }
+}
+
+template <class F>
+__device__ __forceinline__ void step(const StepParams& p) {
+  Shared& s = shared();
+  if (threadIdx.x == 0) {
+    for (uint32_t i = 0; i < p.slots; ++i) {
+      barrier_init(&s.full[i], fill_arrivals());
+      barrier_init(&s.empty[i], CONSUMER_WARPS);
+    }
+    for (uint32_t side = 0; side < 2; ++side) {
+      barrier_init(&s.given[side], CONSUMER_WARPS);
+      barrier_init(&s.taken[side], 1);
+    }
+    barrier_init(&s.collected, 1);
+    barrier_init_fence();
+  }
+  const Launch launch = {p, __ldcg(p.counters + 2)};
+  __syncthreads();
+  if (threadIdx.x < CONSUMERS) {
+    consume<F>(launch);
+  } else if (threadIdx.x < CONSUMERS + WARP) {
+    produce<F::PAIRS>(launch);
+  } else {
+    collect_all(launch);
+  }
+  // The last block out leaves the counters ready for the next launch: every other has passed its last
+  // meeting and read the number of the launch before it counted its exit.
+  __syncthreads();
+  if (threadIdx.x == 0 && grid_add(p.counters + 1, 1) == gridDim.x - 1) {
+    grid_store(p.counters, 0);
+    grid_store(p.counters + 1, 0);
+    grid_store(p.counters + 2, launch.number + 1);
+  }
+}
+
+}  // namespace
+
+extern "C" __global__ void __launch_bounds__(THRESHER_STEP_THREADS, 1)
+    step_f32(const __grid_constant__ StepParams p) {
+  step<PlanesF32>(p);
+}
+
+extern "C" __global__ void __launch_bounds__(THRESHER_STEP_THREADS, 1)
+    step_f16(const __grid_constant__ StepParams p) {
+  step<PlanesF16>(p);
+}
+
+extern "C" __global__ void __launch_bounds__(THRESHER_STEP_THREADS, 1)
+    step_bf16(const __grid_constant__ StepParams p) {
+  step<PlanesBF16>(p);
+}
+
+extern "C" __global__ void __launch_bounds__(THRESHER_STEP_THREADS, 1)
+    step_q8_0(const __grid_constant__ StepParams p) {
+  step<PlanesQ8_0>(p);
+}
+
+extern "C" __global__ void __launch_bounds__(THRESHER_STEP_THREADS, 1)
+    step_q4_0(const __grid_constant__ StepParams p) {
+  step<PlanesQ4_0>(p);
+}
