@@ -283,7 +283,7 @@ impl Memory {
     fn weights(&mut self, emulator: &Emulator, format: Format, bytes: &[u8]) -> *const u8 {
         let element = match format {
             Format::F32 => 4,
-            Format::F16 | Format::Q8_0 => 2,
+            Format::F16 | Format::Bf16 | Format::Q8_0 | Format::Q4_0 => 2,
         };
         self.place(bytes, if emulator.misaligned { element } else { 0 }, false)
     }

@@ -24,6 +24,9 @@ constexpr Kernel KERNELS[] = {
     KERNEL(faulty_store, GemvParams),   KERNEL(faulty_barrier, GemvParams),
     KERNEL(faulty_shared, GemvParams),  KERNEL(faulty_order, GemvParams),
     KERNEL(faulty_shuffle, GemvParams), KERNEL(faulty_alignment, GemvParams),
+    KERNEL(gemv_bf16, GemvParams),      KERNEL(gemv_q4_0, GemvParams),
+    KERNEL(gate_up_bf16, GateUpParams), KERNEL(gate_up_q4_0, GateUpParams),
+    KERNEL(down_bf16, DownParams),      KERNEL(down_q4_0, DownParams),
     KERNEL(select_threshold_f32, SelectThresholdParams),
     KERNEL(select_top_k_f32, SelectTopKParams),
 };
