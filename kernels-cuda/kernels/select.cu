@@ -23,7 +23,7 @@
 //   scans                       7 to count bits; 12 shuffles and 10 additions in the warp, 7 and 5
 //                               over warps, one barrier
 //   list                        32 predicated shared stores, chosen / 32 + 2 global stores at most
-//   top-k before that           3 times: 32 tests, up to 32 shared atomics, 13 shuffles, 3 barriers
+//   top-k before that           2 or 3 times: 32 tests, up to 32 shared atomics, 13 shuffles, 3 barriers
 //
 // Reading 28672 scores from L2 at 64 bytes a clock (assumed) takes one multiprocessor 1792 clocks,
 // 1 us at 1.8 GHz (derived).
@@ -177,6 +177,7 @@ __device__ __forceinline__ uint32_t append(uint32_t bits, uint32_t tile, uint32_
     }
     __syncwarp();
     uint32_t* const out = list + listed + sum.before + start;
+#pragma unroll 1
     for (uint32_t i = lane; i < end - start; i += WARP) {
       __stcg(out + i, tile + warp * WARP_SCORES + chosen[i]);
     }
@@ -203,7 +204,8 @@ extern "C" __global__ void __launch_bounds__(THRESHER_SELECT_THREADS)
 }
 
 // Top-k is a radix selection from the highest digit down: count the digits of the scores that agree
-// with the cut so far, from the top to the bin in which the k-th largest lies.
+// with the cut so far, from the top to the bin in which the k-th largest lies. Of scores that are
+// spread out, 22 bits leave the k-th alone in its bin, and the last digit is not looked at.
 //
 //   key    │ 11 bits │ 11 bits │ 10 bits │      unsigned keys in the order of their scores
 //   shift   21        10        0               the last digit takes one bit of the second again
@@ -335,7 +337,8 @@ extern "C" __global__ void __launch_bounds__(THRESHER_SELECT_THREADS)
     }
     __syncthreads();
     narrow(cut, shift, turn, s);
-    if (shift == 0) break;
+    // All that agree so far are wanted: the lowest key that agrees cuts as the exact one would.
+    if (shift == 0 || cut.wanted == cut.within) break;
   }
 
   uint32_t listed = 0;
