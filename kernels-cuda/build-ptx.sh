@@ -3,9 +3,10 @@
 #
 #   ./build-ptx.sh           compile, check, write ptx/ and ptx/sources.sha256
 #   ./build-ptx.sh --check   the same, but fail instead of writing if ptx/ would change
+#   ./build-ptx.sh --bless   as the first, and take the registers that each kernel needs now as its limit
 #
-# Fails on a spill, a stack frame or local memory in any kernel for any target, and prints registers
-# and shared memory of each. Uses CUDA 13.0's nvcc from PATH, else installs it from PyPI (about
+# Fails on a spill, a stack frame or local memory in any kernel for any target, and on more registers
+# than kernels/registers.txt allows it there. Prints registers and shared memory of each. Uses CUDA 13.0's nvcc from PATH, else installs it from PyPI (about
 # 400 MB) into the cargo target folder. Needs python3 and a C++ compiler; no GPU, no driver.
 set -euo pipefail
 
@@ -20,9 +21,9 @@ machine_targets=(sm_80 sm_89 sm_90a sm_100)
 
 mode=${1:-write}
 case $mode in
-  write | --check) ;;
+  write | --check | --bless) ;;
   *)
-    echo "usage: build-ptx.sh [--check]" >&2
+    echo "usage: build-ptx.sh [--check | --bless]" >&2
     exit 2
     ;;
 esac
@@ -69,7 +70,7 @@ table() {
       if ($0 ~ /bytes smem/) { shared = $0; sub(/ bytes smem.*/, "", shared); sub(/.* /, "", shared) }
       outside = stack + stores + loads
       if ($0 ~ /bytes lmem/) outside += 1
-      printf "%-8s %-14s %9d %8d %6d %7d\n", target, kernel, registers, shared, stack, stores + loads
+      printf "%-8s %-20s %9d %8d %6d %7d\n", target, kernel, registers, shared, stack, stores + loads
       if (outside > 0) bad = 1
       kernels += 1
     }
@@ -85,20 +86,44 @@ trap 'rm -rf "$out"' EXIT
 flags=(-std=c++17 -O3 -fmad=false -I kernels)
 
 failed=0
-printf '%-8s %-14s %9s %8s %6s %7s\n' target kernel registers shared stack spilled
+printf '%-8s %-20s %9s %8s %6s %7s\n' target kernel registers shared stack spilled
 for source in kernels/*.cu; do
   name=$(basename "$source" .cu)
   "$nvcc" "${flags[@]}" -arch=$ptx_target -ptx -o "$out/$name.ptx" "$source"
   for target in "${machine_targets[@]}"; do
     "$nvcc" "${flags[@]}" -gencode="arch=${target/sm_/compute_},code=$target" -cubin -Xptxas -v \
       -o "$out/$name.$target.cubin" "$source" 2>"$out/log" || { cat "$out/log" >&2; exit 1; }
-    table "$target" <"$out/log" || failed=1
+    table "$target" <"$out/log" >"$out/rows" || failed=1
+    cat "$out/rows"
+    awk '{ print $2, $1, $3 }' "$out/rows" >>"$out/registers"
   done
 done
+LC_ALL=C sort -o "$out/registers" "$out/registers"
 if [ "$failed" = 1 ]; then
   echo "a kernel above spills or keeps something in local memory" >&2
   exit 1
 fi
+
+limits=kernels/registers.txt
+if [ "$mode" = --bless ]; then
+  {
+    echo "# The most registers a thread of each kernel may need: kernel, target, registers."
+    echo "# Made by build-ptx.sh --bless, held by every other run of it."
+    cat "$out/registers"
+  } >"$limits"
+fi
+# A kernel without a limit, over it, or gone while its limit stays.
+awk '
+  /^#/ { next }
+  NR == FNR { limit[$1 " " $2] = $3; next }
+  !(($1 " " $2) in limit) { print $1 " for " $2 " has no limit"; bad = 1; next }
+  $3 > limit[$1 " " $2] { print $1 " for " $2 " needs " $3 " registers, limit " limit[$1 " " $2]; bad = 1 }
+  { delete limit[$1 " " $2] }
+  END { for (left in limit) { print left " has a limit and no kernel"; bad = 1 }; exit bad }
+' "$limits" "$out/registers" >&2 || {
+  echo "registers are not within $limits: if meant, run kernels-cuda/build-ptx.sh --bless" >&2
+  exit 1
+}
 
 if [ "$mode" = --check ]; then
   for made in "$out"/*.ptx; do
@@ -112,7 +137,5 @@ else
   mkdir -p ptx
   rm -f ptx/*.ptx
   cp "$out"/*.ptx ptx/
-fi
-if [ "$mode" = write ]; then
   sha256sum kernels/*.cu kernels/*.cuh kernels/params.h ptx/*.ptx >ptx/sources.sha256
 fi

@@ -115,7 +115,19 @@ extern "C" __global__ void __launch_bounds__(THRESHER_DOWN_THREADS, THRESHER_DOW
 }
 
 extern "C" __global__ void __launch_bounds__(THRESHER_DOWN_THREADS, THRESHER_DOWN_BLOCKS_PER_SM)
+    down_bf16(const __grid_constant__ DownParams p) {
+  __shared__ float partial[DOWN_WARPS][THRESHER_DOWN_COLUMNS];
+  down<BF16>(p, partial);
+}
+
+extern "C" __global__ void __launch_bounds__(THRESHER_DOWN_THREADS, THRESHER_DOWN_BLOCKS_PER_SM)
     down_q8_0(const __grid_constant__ DownParams p) {
   __shared__ float partial[DOWN_WARPS][THRESHER_DOWN_COLUMNS];
   down<Q8_0>(p, partial);
+}
+
+extern "C" __global__ void __launch_bounds__(THRESHER_DOWN_THREADS, THRESHER_DOWN_BLOCKS_PER_SM)
+    down_q4_0(const __grid_constant__ DownParams p) {
+  __shared__ float partial[DOWN_WARPS][THRESHER_DOWN_COLUMNS];
+  down<Q4_0>(p, partial);
 }

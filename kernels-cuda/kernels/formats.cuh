@@ -95,6 +95,19 @@ struct F16 {
   }
 };
 
+//   row │w0 .. w7│w8 .. w15│ ..   2 bytes a weight, the upper half of an f32
+//   lane     0        1
+struct BF16 : F16 {
+  static __device__ __forceinline__ void decode(const Chunk& chunk, float (&weights)[COLUMNS]) {
+    const unsigned int words[4] = {chunk.x, chunk.y, chunk.z, chunk.w};
+#pragma unroll
+    for (uint32_t i = 0; i < 4; ++i) {
+      weights[2 * i] = __uint_as_float(words[i] << 16);
+      weights[2 * i + 1] = __uint_as_float(words[i] & 0xffff0000u);
+    }
+  }
+};
+
 // ggml's q8_0: blocks of 32 weights, an f16 scale d before 32 signed bytes q; weight = d * q. The
 // product of 11 and 8 bits is exact in f32.
 //
@@ -136,5 +149,53 @@ struct Q8_0 {
     weights[1] = scale * static_cast<float>(static_cast<signed char>(chunk.low >> 8));
     weights[2] = scale * static_cast<float>(static_cast<signed char>(chunk.high & 0xff));
     weights[3] = scale * static_cast<float>(static_cast<signed char>(chunk.high >> 8));
+  }
+};
+
+// ggml's q4_0: blocks of 32 weights, an f16 scale d before 16 bytes; byte i holds q of weight i in
+// its low half and q of weight i + 16 in its high half; weight = d * (q - 8), exact in f32.
+//
+//   row │d q0|q16 .. q7|q23 q8|q24 .. q15|q31│d q0|q16 ..   18 bytes a block
+//   lane      0, 2              1, 3                4, 6
+//
+// 18 is 2 modulo 16, as 34 is for q8_0: 2-byte loads. Two lanes load the same eight bytes, each for
+// its half of them; the warp as a whole reads one contiguous run of 144 bytes.
+struct Q4_0 {
+  static constexpr uint32_t COLUMNS = 8;
+  static constexpr uint32_t IN_FLIGHT = 8;
+  static constexpr uint32_t NEURONS_IN_FLIGHT = 8;
+  static constexpr uint32_t BLOCK = 32;
+  static constexpr uint32_t BLOCK_BYTES = 18;
+  struct Chunk {
+    unsigned short scale;
+    unsigned short pairs[4];  // two bytes each
+    uint32_t shift;           // of the lane's half of a byte
+  };
+
+  static __device__ __forceinline__ bool wide(const uint8_t*, uint64_t) { return true; }
+
+  static __device__ __forceinline__ constexpr uint32_t offset(uint32_t column) {
+    return column / BLOCK * BLOCK_BYTES + column % (BLOCK / 2);
+  }
+
+  // Chunks are whole because blocks are, so `present` has nothing to say.
+  template <bool WIDE>
+  static __device__ __forceinline__ Chunk load(const uint8_t* at, uint32_t column, uint32_t) {
+    const unsigned short* scale = reinterpret_cast<const unsigned short*>(at - column % (BLOCK / 2));
+    const unsigned short* pairs = reinterpret_cast<const unsigned short*>(at) + 1;
+    return {__ldg(scale),
+            {__ldg(pairs), __ldg(pairs + 1), __ldg(pairs + 2), __ldg(pairs + 3)},
+            column % BLOCK < BLOCK / 2 ? 0u : 4u};
+  }
+
+  // 2^23 + q is an f32 whose lowest bits are q: no conversion from integers.
+  static __device__ __forceinline__ void decode(const Chunk& chunk, float (&weights)[COLUMNS]) {
+    const float scale = half_bits_to_float(chunk.scale);
+#pragma unroll
+    for (uint32_t i = 0; i < COLUMNS; ++i) {
+      const uint32_t shift = chunk.shift + (i % 2 == 0 ? 0 : 8);
+      const uint32_t q = static_cast<uint32_t>(chunk.pairs[i / 2]) >> shift & 0xfu;
+      weights[i] = scale * (__uint_as_float(0x4b000000u | q) - 8388616.f);
+    }
   }
 };

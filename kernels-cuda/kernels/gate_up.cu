@@ -42,6 +42,16 @@ extern "C" __global__ void __launch_bounds__(THRESHER_ROW_THREADS, THRESHER_ROW_
 }
 
 extern "C" __global__ void __launch_bounds__(THRESHER_ROW_THREADS, THRESHER_ROW_BLOCKS_PER_SM)
+    gate_up_bf16(const __grid_constant__ GateUpParams p) {
+  gate_up<BF16>(p);
+}
+
+extern "C" __global__ void __launch_bounds__(THRESHER_ROW_THREADS, THRESHER_ROW_BLOCKS_PER_SM)
     gate_up_q8_0(const __grid_constant__ GateUpParams p) {
   gate_up<Q8_0>(p);
+}
+
+extern "C" __global__ void __launch_bounds__(THRESHER_ROW_THREADS, THRESHER_ROW_BLOCKS_PER_SM)
+    gate_up_q4_0(const __grid_constant__ GateUpParams p) {
+  gate_up<Q4_0>(p);
 }

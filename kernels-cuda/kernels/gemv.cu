@@ -34,6 +34,16 @@ extern "C" __global__ void __launch_bounds__(THRESHER_ROW_THREADS, THRESHER_ROW_
 }
 
 extern "C" __global__ void __launch_bounds__(THRESHER_ROW_THREADS, THRESHER_ROW_BLOCKS_PER_SM)
+    gemv_bf16(const __grid_constant__ GemvParams p) {
+  gemv<BF16>(p);
+}
+
+extern "C" __global__ void __launch_bounds__(THRESHER_ROW_THREADS, THRESHER_ROW_BLOCKS_PER_SM)
     gemv_q8_0(const __grid_constant__ GemvParams p) {
   gemv<Q8_0>(p);
+}
+
+extern "C" __global__ void __launch_bounds__(THRESHER_ROW_THREADS, THRESHER_ROW_BLOCKS_PER_SM)
+    gemv_q4_0(const __grid_constant__ GemvParams p) {
+  gemv<Q4_0>(p);
 }

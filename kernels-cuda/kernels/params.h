@@ -17,6 +17,11 @@
 /** Columns of the output that one block of `down` owns. */
 #define THRESHER_DOWN_COLUMNS 64u
 
+/** Threads of the one block of `select_threshold` and `select_top_k`. */
+#define THRESHER_SELECT_THREADS 1024u
+/** Scores that one selection takes at most. */
+#define THRESHER_SELECT_MAX_SCORES 1048576u
+
 /** `GateUpParams::activation`: max(v, 0). */
 #define THRESHER_RELU 0u
 /** `GateUpParams::activation`: v / (1 + exp(-v)). */
@@ -79,6 +84,34 @@ typedef struct DownParams {
   /** Length of a row, and of `y`, in values. */
   uint32_t cols;
 } DownParams;
+
+/** `active` = the indices i, ascending, with `scores[i] >= *threshold`. */
+typedef struct SelectThresholdParams {
+  /** `count` values. */
+  const float *scores;
+  /** One value, read on the device. */
+  const float *threshold;
+  /** Room for `count` indices. */
+  uint32_t *active;
+  /** Where to put how many of `active` were written. */
+  uint32_t *active_count;
+  /** Number of scores. */
+  uint32_t count;
+} SelectThresholdParams;
+
+/** `active` = the indices, ascending, of the `min(*k, count)` largest scores. */
+typedef struct SelectTopKParams {
+  /** `count` values. */
+  const float *scores;
+  /** One value, read on the device. */
+  const uint32_t *k;
+  /** Room for `count` indices. */
+  uint32_t *active;
+  /** Where to put how many of `active` were written. */
+  uint32_t *active_count;
+  /** Number of scores. */
+  uint32_t count;
+} SelectTopKParams;
 
 /** Threads of one block of `step`: consumers, a producer warp and a collector warp. */
 #define THRESHER_STEP_THREADS 576u

@@ -4,9 +4,10 @@
 //   row   │lane 0│lane 1│..│lane 31 │lane 0│lane 1│..│lane 31│lane 0 ..
 //   x     │  the same columns, through the cache, once for all the matrices
 //
-// In flight per warp: f32 and f16, 4 spans of 512 bytes a matrix; q8_0, 8 spans of 136. For gate_up in
-// f16 that is 4 KiB a warp, 64 KiB a multiprocessor. Keeping 4.8 TB/s (H200, published) busy over 132
-// multiprocessors at a latency of 0.7 us (assumed) takes 25 KiB each (derived).
+// In flight per warp: f32, f16 and bf16, 4 spans of 512 bytes a matrix; q8_0, 8 spans of 136; q4_0,
+// 8 spans of 144. For gate_up in f16 that is 4 KiB a warp, 64 KiB a multiprocessor. Keeping 4.8 TB/s
+// (H200, published) busy over 132 multiprocessors at a latency of 0.7 us (assumed) takes 25 KiB each
+// (derived).
 //
 // A lane adds its chunks left to right, then the warp adds its lanes: the order depends on `cols`
 // and the format alone, never on the grid or on alignment.

@@ -17,10 +17,23 @@ pub(crate) fn check_active(active: &[u32], rows: usize) -> Result<(), Error> {
     Ok(())
 }
 
-/// The same for a list known to be ascending, of which only `len` and `last` are at hand.
-pub(crate) fn check_last(len: usize, last: Option<u32>, rows: usize) -> Result<(), Error> {
-    match last {
-        Some(index) if index as usize >= rows => Err(Error::OutOfRange { position: len - 1, index, rows }),
+/// What the host knows of a list on the GPU.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Listed {
+    /// Uploaded and found ascending: its last row.
+    UpTo(Option<u32>),
+    /// Written by a selection on the GPU: rows below the set's length, in a number that only the GPU
+    /// knows.
+    OnDevice,
+}
+
+/// [`check_active`] for a list on the GPU, ascending by what it is, of length `len`.
+pub(crate) fn check_listed(len: usize, listed: Listed, rows: usize) -> Result<(), Error> {
+    match listed {
+        Listed::UpTo(Some(index)) if index as usize >= rows => {
+            Err(Error::OutOfRange { position: len - 1, index, rows })
+        }
+        Listed::OnDevice if len > rows => Err(Error::TooFewRows { neurons: len, rows }),
         _ => Ok(()),
     }
 }

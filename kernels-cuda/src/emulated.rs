@@ -10,8 +10,8 @@ use crate::{
     Activation, Error, Format, Kernel, Operator,
     active::check_active,
     launch::Grid,
-    params::{DownParams, GateUpParams, GemvParams},
-    shape::{Shape, check_length},
+    params::{DownParams, GateUpParams, GemvParams, SelectThresholdParams, SelectTopKParams},
+    shape::{Shape, check_length, check_rank, check_scores},
 };
 
 /// Memory that a launch may touch; anything else is a fault.
@@ -194,6 +194,50 @@ impl Emulator {
         Ok(())
     }
 
+    /// [`crate::Gpu::select_threshold`].
+    ///
+    /// # Errors
+    /// As there, or a fault of the kernel.
+    pub fn select_threshold(&self, scores: &[f32], threshold: f32) -> Result<Vec<u32>, Failure> {
+        check_scores(scores.len())?;
+        let mut memory = Memory::default();
+        let at = memory.floats(self, scores);
+        let threshold = memory.floats(self, &[threshold]);
+        let list = memory.list(scores.len());
+        let params = SelectThresholdParams {
+            scores: at,
+            threshold,
+            active: list.active,
+            active_count: list.active_count,
+            count: scores.len() as u32,
+        };
+        let kernel = Kernel::of(Operator::SelectThreshold, Format::F32).entry();
+        self.launch(&kernel, Grid::one_block(), &params, &memory)?;
+        memory.read_list(&list)
+    }
+
+    /// [`crate::Gpu::select_top_k`].
+    ///
+    /// # Errors
+    /// As there, or a fault of the kernel.
+    pub fn select_top_k(&self, scores: &[f32], k: usize) -> Result<Vec<u32>, Failure> {
+        let k = check_rank(k, scores.len())?;
+        let mut memory = Memory::default();
+        let at = memory.floats(self, scores);
+        let k = memory.place(&k.to_ne_bytes(), 0, false).cast_const().cast();
+        let list = memory.list(scores.len());
+        let params = SelectTopKParams {
+            scores: at,
+            k,
+            active: list.active,
+            active_count: list.active_count,
+            count: scores.len() as u32,
+        };
+        let kernel = Kernel::of(Operator::SelectTopK, Format::F32).entry();
+        self.launch(&kernel, Grid::one_block(), &params, &memory)?;
+        memory.read_list(&list)
+    }
+
     fn launch<P>(&self, kernel: &str, grid: Grid, params: &P, memory: &Memory) -> Result<(), Failure> {
         let name = CString::new(kernel).map_err(|e| Failure::Fault(e.to_string()))?;
         let mut message = [0_u8; 256];
@@ -220,6 +264,13 @@ impl Emulator {
     }
 }
 
+/// Where a selection writes its list.
+struct List {
+    active: *mut u32,
+    active_count: *mut u32,
+    capacity: usize,
+}
+
 /// The memory of one launch: copies of the arguments, where the kernels may look for them.
 #[derive(Default)]
 struct Memory {
@@ -232,7 +283,7 @@ impl Memory {
     fn weights(&mut self, emulator: &Emulator, format: Format, bytes: &[u8]) -> *const u8 {
         let element = match format {
             Format::F32 => 4,
-            Format::F16 | Format::Q8_0 => 2,
+            Format::F16 | Format::Bf16 | Format::Q8_0 | Format::Q4_0 => 2,
         };
         self.place(bytes, if emulator.misaligned { element } else { 0 }, false)
     }
@@ -251,6 +302,30 @@ impl Memory {
         let count = (active.len() as u32).to_ne_bytes();
         let indices = self.place(&bytes, 0, false).cast_const().cast();
         (indices, self.place(&count, 0, false).cast_const().cast())
+    }
+
+    /// Room for a list of rows, each of its words poisoned.
+    fn list(&mut self, capacity: usize) -> List {
+        let poisoned = |words: usize| vec![0xff; words * size_of::<u32>()];
+        List {
+            active: self.place(&poisoned(capacity), 0, true).cast(),
+            active_count: self.place(&poisoned(1), 0, true).cast(),
+            capacity,
+        }
+    }
+
+    /// The list as the kernel left it; what lies past its end must be as it was.
+    fn read_list(&self, list: &List) -> Result<Vec<u32>, Failure> {
+        // SAFETY: `list` placed one word and `capacity` words there, and `self` still holds them.
+        let (count, words) =
+            unsafe { (list.active_count.read() as usize, std::slice::from_raw_parts(list.active, list.capacity)) };
+        match words.split_at_checked(count) {
+            Some((active, rest)) if rest.iter().all(|&word| word == u32::MAX) => Ok(active.to_vec()),
+            _ => Err(Failure::Fault(format!(
+                "a list of {count} in room for {} has something past its end",
+                list.capacity
+            ))),
+        }
     }
 
     fn place_floats(&mut self, emulator: &Emulator, values: &[f32], writable: bool) -> *mut f32 {

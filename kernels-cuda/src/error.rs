@@ -98,6 +98,33 @@ pub enum Error {
         /// The one before it.
         previous: u32,
     },
+    /// A list selected from the scores of more neurons than the matrix has rows.
+    #[error(
+        "`active` was selected from {neurons} neurons, the matrix has {rows} rows: \
+         select from the scores of its own layer"
+    )]
+    TooFewRows {
+        /// Neurons that the list may name.
+        neurons: usize,
+        /// Rows of the matrix.
+        rows: usize,
+    },
+    /// More scores than one selection takes.
+    #[error("{given} scores are more than one selection takes, {most}: select from parts of them")]
+    TooManyScores {
+        /// Scores given.
+        given: usize,
+        /// The most there may be.
+        most: usize,
+    },
+    /// More rows asked for than there are scores.
+    #[error("k = {k} is more than the {scores} scores: ask for at most as many")]
+    Rank {
+        /// Rows asked for.
+        k: usize,
+        /// Scores given.
+        scores: usize,
+    },
     /// Memory of one GPU given to an operator of another.
     #[error("`{operand}` lies on another GPU: upload it through the one that runs the operator")]
     OtherGpu {

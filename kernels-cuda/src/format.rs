@@ -10,40 +10,53 @@ use crate::Error;
 /// | format | row |
 /// |---|---|
 /// | `f32`, `f16` | `cols` IEEE numbers |
+/// | `bf16` | `cols` upper halves of f32 |
 /// | `q8_0` | `cols / 32` blocks of 34 bytes: scale `d` as f16, then 32 signed bytes `q`; a weight is `d * q` (ggml's `block_q8_0`) |
+/// | `q4_0` | `cols / 32` blocks of 18 bytes: scale `d` as f16, then 16 bytes: weight `i` is `d * (n - 8)` with `n` the low nibble of byte `i`, weight `i + 16` with `n` its high nibble (ggml's `block_q4_0`) |
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Format {
     /// IEEE single precision.
     F32,
     /// IEEE half precision.
     F16,
+    /// The upper half of IEEE single precision.
+    Bf16,
     /// Blocks of 32 signed bytes with one f16 scale.
     Q8_0,
+    /// Blocks of 32 nibbles with one f16 scale.
+    Q4_0,
 }
 
 /// Bytes of one q8_0 block.
 pub const Q8_0_BYTES: usize = 34;
 /// Weights in one q8_0 block.
 pub const Q8_0_LEN: usize = 32;
+/// Bytes of one q4_0 block.
+pub const Q4_0_BYTES: usize = 18;
+/// Weights in one q4_0 block.
+pub const Q4_0_LEN: usize = 32;
 
 impl Format {
     /// Every format, widest first.
-    pub const ALL: [Self; 3] = [Self::F32, Self::F16, Self::Q8_0];
+    pub const ALL: [Self; 5] = [Self::F32, Self::F16, Self::Bf16, Self::Q8_0, Self::Q4_0];
 
     /// Its name in kernels, benches and records.
     pub const fn name(self) -> &'static str {
         match self {
             Self::F32 => "f32",
             Self::F16 => "f16",
+            Self::Bf16 => "bf16",
             Self::Q8_0 => "q8_0",
+            Self::Q4_0 => "q4_0",
         }
     }
 
     /// Weights per block: 1 for formats without blocks.
     pub const fn block_len(self) -> usize {
         match self {
-            Self::F32 | Self::F16 => 1,
+            Self::F32 | Self::F16 | Self::Bf16 => 1,
             Self::Q8_0 => Q8_0_LEN,
+            Self::Q4_0 => Q4_0_LEN,
         }
     }
 
@@ -51,8 +64,9 @@ impl Format {
     pub const fn block_bytes(self) -> usize {
         match self {
             Self::F32 => 4,
-            Self::F16 => 2,
+            Self::F16 | Self::Bf16 => 2,
             Self::Q8_0 => Q8_0_BYTES,
+            Self::Q4_0 => Q4_0_BYTES,
         }
     }
 

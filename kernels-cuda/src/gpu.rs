@@ -1,5 +1,7 @@
 //! The operators on device memory: arguments checked once, kernels launched.
 
+mod select;
+
 use std::sync::Arc;
 
 use cudarc::{
@@ -12,7 +14,7 @@ use cudarc::{
 
 use crate::{
     Activation, Device, Error, Format, KERNELS, Kernel, Operator, Probe,
-    active::{check_active, check_last},
+    active::{Listed, check_active, check_listed},
     launch::Grid,
     params::{DownParams, GateUpParams, GemvParams, THRESHER_RELU, THRESHER_SILU},
     probe::{describe_error, probe_ordinal},
@@ -26,6 +28,8 @@ unsafe impl DeviceRepr for GemvParams {}
 unsafe impl DeviceRepr for GateUpParams {}
 // SAFETY: as above.
 unsafe impl DeviceRepr for DownParams {}
+
+pub use select::Count;
 
 /// A GPU with the kernels loaded, and one stream of work: calls run in the order they are made.
 ///
@@ -54,10 +58,14 @@ pub struct Vector {
 }
 
 /// A strictly ascending list of rows in device memory, with its length beside it.
+///
+/// It is uploaded ([`Gpu::upload_active`]), or selected on the GPU from the scores of a layer's neurons
+/// ([`Gpu::active_set`]). The length of a selected list is known to the GPU alone; there `len` is the
+/// number of neurons, and the operators write the first values of an output of that length.
 #[derive(Debug)]
 pub struct ActiveSet {
     len: usize,
-    last: Option<u32>,
+    listed: Listed,
     indices: CudaSlice<u32>,
     count: CudaSlice<u32>,
 }
@@ -97,12 +105,12 @@ impl Vector {
 }
 
 impl ActiveSet {
-    /// Rows listed.
+    /// Rows listed; of a list that the GPU selects, the most that it may hold.
     pub fn len(&self) -> usize {
         self.len
     }
 
-    /// Whether none is.
+    /// Whether `len` is 0.
     pub fn is_empty(&self) -> bool {
         self.len == 0
     }
@@ -171,7 +179,7 @@ impl Gpu {
         let count = u32::try_from(active.len()).unwrap_or(u32::MAX);
         Ok(ActiveSet {
             len: active.len(),
-            last: active.last().copied(),
+            listed: Listed::UpTo(active.last().copied()),
             indices: self.copy_in("uploading the active list", active)?,
             count: self.copy_in("uploading the active count", &[count])?,
         })
@@ -201,7 +209,7 @@ impl Gpu {
 
     /// Row-sparse GEMV: `out[j] = W[active[j]] . x`.
     ///
-    /// `x` has one element per column, `out` one per active row. Reads only the rows listed. Every
+    /// `x` has one element per column, `out` one per active row: `active.len()`. Reads only the rows listed. Every
     /// sum is at most `(cols / 32 + 16) * 2^-24 * sum |w||x|` away from the exact one, as long as no
     /// intermediate overflows.
     ///
@@ -213,7 +221,7 @@ impl Gpu {
         self.require_own("out", &out.values)?;
         check_length("x", x.len, w.cols())?;
         check_length("out", out.len, active.len)?;
-        check_last(active.len, active.last, w.rows())?;
+        check_listed(active.len, active.listed, w.rows())?;
 
         let (weights, _weights) = w.bytes.device_ptr(&self.stream);
         let (x, _x) = x.values.device_ptr(&self.stream);
@@ -259,7 +267,7 @@ impl Gpu {
         up.shape.require_like("up", &gate.shape)?;
         check_length("x", x.len, gate.cols())?;
         check_length("h", h.len, active.len)?;
-        check_last(active.len, active.last, gate.rows())?;
+        check_listed(active.len, active.listed, gate.rows())?;
 
         let (gates, _gates) = gate.bytes.device_ptr(&self.stream);
         let (ups, _ups) = up.bytes.device_ptr(&self.stream);
@@ -300,7 +308,7 @@ impl Gpu {
         self.require_own("y", &y.values)?;
         check_length("h", h.len, active.len)?;
         check_length("y", y.len, w.cols())?;
-        check_last(active.len, active.last, w.rows())?;
+        check_listed(active.len, active.listed, w.rows())?;
         if y.is_empty() {
             return Ok(());
         }
@@ -379,10 +387,11 @@ impl Activation {
 
 fn load_kernels(context: &Arc<CudaContext>) -> Result<Vec<CudaFunction>, Error> {
     let mut functions = Vec::with_capacity(KERNELS.len());
-    for operator in Operator::ALL {
-        let module =
-            context.load_module(Ptx::from_src(operator.ptx())).map_err(driver("compiling the embedded PTX"))?;
-        for kernel in KERNELS.iter().filter(|k| k.operator() == operator) {
+    // Kernels of one module follow each other.
+    for kernels in KERNELS.chunk_by(|a, b| a.operator().ptx() == b.operator().ptx()) {
+        let ptx = Ptx::from_src(kernels[0].operator().ptx());
+        let module = context.load_module(ptx).map_err(driver("compiling the embedded PTX"))?;
+        for kernel in kernels {
             let function = module.load_function(&kernel.entry()).map_err(driver("looking up a kernel"))?;
             functions.push(function);
         }

@@ -13,11 +13,18 @@ pub enum Operator {
     GateUp,
     /// `y[c] += sum over j of h[j] * W[active[j]][c]`: the output matrix, stored neuron-major.
     Down,
+    /// `active` = the rows with `scores[i] >= threshold`, ascending.
+    SelectThreshold,
+    /// `active` = the k rows of the largest scores, ascending; of equal scores the lowest rows.
+    SelectTopK,
 }
 
 impl Operator {
     /// Every operator.
-    pub const ALL: [Self; 3] = [Self::Gemv, Self::GateUp, Self::Down];
+    pub const ALL: [Self; 5] = [Self::Gemv, Self::GateUp, Self::Down, Self::SelectThreshold, Self::SelectTopK];
+
+    /// The operators that read weights, each in every format.
+    const ON_WEIGHTS: usize = 3;
 
     /// Its name in benches and records.
     pub const fn name(self) -> &'static str {
@@ -25,43 +32,56 @@ impl Operator {
             Self::Gemv => "gemv",
             Self::GateUp => "gate_up",
             Self::Down => "down",
+            Self::SelectThreshold => "select_threshold",
+            Self::SelectTopK => "select_top_k",
         }
     }
 
-    /// The PTX of its kernels, one for each format.
+    /// The PTX that its kernels are in.
     pub const fn ptx(self) -> &'static str {
         match self {
             Self::Gemv => include_str!("../ptx/gemv.ptx"),
             Self::GateUp => include_str!("../ptx/gate_up.ptx"),
             Self::Down => include_str!("../ptx/down.ptx"),
+            Self::SelectThreshold | Self::SelectTopK => include_str!("../ptx/select.ptx"),
         }
     }
 }
 
-/// One operator for one weight format. Displays as `gate_up/cuda/f16`.
+/// One operator for one format of what it reads: weights, or scores, which are f32. Displays as
+/// `gate_up/cuda/f16`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct Kernel {
     operator: Operator,
     format: Format,
 }
 
-/// Every kernel: each operator in each format.
-pub static KERNELS: [Kernel; 9] = all_kernels();
+const COUNT: usize = Operator::ON_WEIGHTS * Format::ALL.len() + Operator::ALL.len() - Operator::ON_WEIGHTS;
 
-const fn all_kernels() -> [Kernel; 9] {
-    let mut kernels = [Kernel { operator: Operator::Gemv, format: Format::F32 }; 9];
-    let mut i = 0;
-    while i < kernels.len() {
-        kernels[i] = Kernel { operator: Operator::ALL[i / 3], format: Format::ALL[i % 3] };
-        i += 1;
+/// Every kernel: each operator on weights in each format, then each selection.
+pub static KERNELS: [Kernel; COUNT] = all_kernels();
+
+const fn all_kernels() -> [Kernel; COUNT] {
+    let mut kernels = [Kernel::of(Operator::Gemv, Format::F32); COUNT];
+    let mut operator = 0;
+    while operator < Operator::ALL.len() {
+        let mut format = 0;
+        while format < Format::ALL.len() {
+            let kernel = Kernel::of(Operator::ALL[operator], Format::ALL[format]);
+            kernels[kernel.index()] = kernel;
+            format += 1;
+        }
+        operator += 1;
     }
     kernels
 }
 
 impl Kernel {
-    /// The kernel of `operator` for `format`.
+    /// The kernel of `operator` for `format`. A selection has one kernel, for f32 scores, whatever the
+    /// format.
     pub const fn of(operator: Operator, format: Format) -> Self {
-        Self { operator, format }
+        let on_weights = (operator as usize) < Operator::ON_WEIGHTS;
+        Self { operator, format: if on_weights { format } else { Format::F32 } }
     }
 
     /// The kernel that displays as `name`.
@@ -74,7 +94,7 @@ impl Kernel {
         self.operator
     }
 
-    /// Weight format it reads.
+    /// Format it reads.
     pub const fn format(self) -> Format {
         self.format
     }
@@ -86,7 +106,11 @@ impl Kernel {
 
     /// Where it stands in [`KERNELS`].
     pub(crate) const fn index(self) -> usize {
-        self.operator as usize * Format::ALL.len() + self.format as usize
+        let operator = self.operator as usize;
+        if operator < Operator::ON_WEIGHTS {
+            return operator * Format::ALL.len() + self.format as usize;
+        }
+        Operator::ON_WEIGHTS * Format::ALL.len() + operator - Operator::ON_WEIGHTS
     }
 }
 

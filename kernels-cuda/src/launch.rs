@@ -1,6 +1,9 @@
 //! How many blocks of how many threads.
 
-use crate::params::{THRESHER_DOWN_COLUMNS, THRESHER_DOWN_THREADS, THRESHER_ROW_BLOCKS_PER_SM, THRESHER_ROW_THREADS};
+use crate::params::{
+    THRESHER_DOWN_COLUMNS, THRESHER_DOWN_THREADS, THRESHER_ROW_BLOCKS_PER_SM, THRESHER_ROW_THREADS,
+    THRESHER_SELECT_THREADS,
+};
 
 /// A one-dimensional launch.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -23,5 +26,9 @@ impl Grid {
     /// `down`: a block for each range of columns.
     pub(crate) fn over_columns(cols: u32) -> Self {
         Self { blocks: cols.div_ceil(THRESHER_DOWN_COLUMNS), threads: THRESHER_DOWN_THREADS }
+    }
+    /// `select_threshold` and `select_top_k`: one block, whatever the number of scores.
+    pub(crate) fn one_block() -> Self {
+        Self { blocks: 1, threads: THRESHER_SELECT_THREADS }
     }
 }

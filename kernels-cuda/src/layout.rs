@@ -4,7 +4,7 @@
 use std::mem::{align_of, offset_of, size_of};
 
 use crate::{emulated, params};
-use params::{DownParams, GateUpParams, GemvParams};
+use params::{DownParams, GateUpParams, GemvParams, SelectThresholdParams, SelectTopKParams};
 
 macro_rules! layout {
     ($params:ident: $($field:ident)*) => {
@@ -17,9 +17,13 @@ fn structs_lie_as_the_kernels_read_them() {
     let gemv = layout!(GemvParams: weights x active active_count h row_bytes cols);
     let gate_up = layout!(GateUpParams: gate up x active active_count h row_bytes cols activation);
     let down = layout!(DownParams: weights h active active_count y row_bytes cols);
+    let select_threshold = layout!(SelectThresholdParams: scores threshold active active_count count);
+    let select_top_k = layout!(SelectTopKParams: scores k active active_count count);
     assert_eq!(gemv, emulated::layout("GemvParams"));
     assert_eq!(gate_up, emulated::layout("GateUpParams"));
     assert_eq!(down, emulated::layout("DownParams"));
+    assert_eq!(select_threshold, emulated::layout("SelectThresholdParams"));
+    assert_eq!(select_top_k, emulated::layout("SelectTopKParams"));
 }
 
 #[test]
@@ -32,6 +36,7 @@ fn constants_are_those_of_the_kernels() {
     same!(
         THRESHER_ROW_THREADS THRESHER_ROW_BLOCKS_PER_SM
         THRESHER_DOWN_THREADS THRESHER_DOWN_BLOCKS_PER_SM THRESHER_DOWN_COLUMNS
+        THRESHER_SELECT_THREADS THRESHER_SELECT_MAX_SCORES
         THRESHER_RELU THRESHER_SILU
     );
 }

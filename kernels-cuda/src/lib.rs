@@ -1,14 +1,18 @@
 //! Activation-sparse GEMV on CUDA: the operators of the CPU crate, under the same names.
 //!
-//! | operator | computes | weights |
+//! | operator | computes | reads |
 //! |---|---|---|
+//! | `select_threshold` | `active` = the rows with `scores[i] >= threshold` | f32 scores |
+//! | `select_top_k` | `active` = the k rows of the largest scores, of equal ones the lowest | f32 scores |
 //! | `gemv` | `out[j] = W[active[j]] . x` | row per neuron |
 //! | `gate_up` | `h[j] = act(gate[active[j]] . x) * (up[active[j]] . x)` | row per neuron, twice |
 //! | `down` | `y[c] += sum over j of h[j] * W[active[j]][c]` | row per neuron ("transposed") |
 //!
-//! Weights are f32, f16 or q8_0 ([`Format`]); activations and sums are f32. `active` lists rows in
-//! strictly ascending order; dense is the list of all rows, through the same code. No operator uses
-//! atomics, and every sum has an order that depends on shapes alone: equal inputs give equal bits.
+//! Weights are f32, f16, bf16, q8_0 or q4_0 ([`Format`]); activations and sums are f32. `active` lists rows in
+//! strictly ascending order; dense is the list of all rows, through the same code. A list selected on
+//! the GPU ([`Gpu::active_set`]) goes to the operators without passing through the host. No float is
+//! added by atomics, and every sum has an order that depends on shapes alone: equal inputs give equal
+//! bits.
 //!
 //! # Where there is no GPU
 //! The crate builds without CUDA: the driver is loaded at run time, and the kernels are embedded as
@@ -64,7 +68,7 @@ mod shape;
 mod slices;
 
 pub use error::Error;
-pub use format::{Activation, Format, Q8_0_BYTES, Q8_0_LEN};
-pub use gpu::{ActiveSet, Gpu, Matrix, Vector};
+pub use format::{Activation, Format, Q4_0_BYTES, Q4_0_LEN, Q8_0_BYTES, Q8_0_LEN};
+pub use gpu::{ActiveSet, Count, Gpu, Matrix, Vector};
 pub use kernel::{KERNELS, Kernel, Operator};
 pub use probe::{Device, Probe, probe};

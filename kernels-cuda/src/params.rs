@@ -6,6 +6,8 @@ pub const THRESHER_ROW_BLOCKS_PER_SM: u32 = 4;
 pub const THRESHER_DOWN_THREADS: u32 = 512;
 pub const THRESHER_DOWN_BLOCKS_PER_SM: u32 = 1;
 pub const THRESHER_DOWN_COLUMNS: u32 = 64;
+pub const THRESHER_SELECT_THREADS: u32 = 1024;
+pub const THRESHER_SELECT_MAX_SCORES: u32 = 1048576;
 pub const THRESHER_RELU: u32 = 0;
 pub const THRESHER_SILU: u32 = 1;
 #[doc = " `h[j] = W[active[j]] . x` for `j < *active_count`."]
@@ -68,4 +70,34 @@ pub struct DownParams {
     pub row_bytes: u64,
     #[doc = " Length of a row, and of `y`, in values."]
     pub cols: u32,
+}
+#[doc = " `active` = the indices i, ascending, with `scores[i] >= *threshold`."]
+#[repr(C)]
+#[derive(Debug, Copy, Clone)]
+pub struct SelectThresholdParams {
+    #[doc = " `count` values."]
+    pub scores: *const f32,
+    #[doc = " One value, read on the device."]
+    pub threshold: *const f32,
+    #[doc = " Room for `count` indices."]
+    pub active: *mut u32,
+    #[doc = " Where to put how many of `active` were written."]
+    pub active_count: *mut u32,
+    #[doc = " Number of scores."]
+    pub count: u32,
+}
+#[doc = " `active` = the indices, ascending, of the `min(*k, count)` largest scores."]
+#[repr(C)]
+#[derive(Debug, Copy, Clone)]
+pub struct SelectTopKParams {
+    #[doc = " `count` values."]
+    pub scores: *const f32,
+    #[doc = " One value, read on the device."]
+    pub k: *const u32,
+    #[doc = " Room for `count` indices."]
+    pub active: *mut u32,
+    #[doc = " Where to put how many of `active` were written."]
+    pub active_count: *mut u32,
+    #[doc = " Number of scores."]
+    pub count: u32,
 }

@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use crate::{Error, Format};
+use crate::{Error, Format, params::THRESHER_SELECT_MAX_SCORES};
 
 /// Kernels hold a byte offset within a row in 32 bits; four bytes a weight leave this many columns
 /// with room for a last step past the end.
@@ -56,4 +56,19 @@ pub(crate) fn check_length(operand: &'static str, given: usize, wanted: usize) -
         return Ok(());
     }
     Err(Error::Length { operand, given, wanted })
+}
+
+/// Refuses more scores than one selection takes.
+pub(crate) fn check_scores(given: usize) -> Result<(), Error> {
+    let most = THRESHER_SELECT_MAX_SCORES as usize;
+    if given > most {
+        return Err(Error::TooManyScores { given, most });
+    }
+    Ok(())
+}
+
+/// Refuses a rank beyond the scores; `k` as the kernels take it.
+pub(crate) fn check_rank(k: usize, scores: usize) -> Result<u32, Error> {
+    check_scores(scores)?;
+    u32::try_from(k).ok().filter(|_| k <= scores).ok_or(Error::Rank { k, scores })
 }

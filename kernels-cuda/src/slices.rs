@@ -1,7 +1,11 @@
 //! The operators on host slices: copied in, run, copied out. For a loop over tokens, keep vectors on
 //! the device and use the `_on_device` methods.
 
-use crate::{Activation, Error, Gpu, Matrix, active::check_active, shape::check_length};
+use crate::{
+    Activation, Error, Gpu, Matrix,
+    active::check_active,
+    shape::{check_length, check_rank, check_scores},
+};
 
 impl Gpu {
     /// [`Gpu::gemv_on_device`] for host slices.
@@ -55,5 +59,29 @@ impl Gpu {
         let mut result = self.upload_vector(y)?;
         self.down_on_device(w, &h, &active, &mut result)?;
         self.download(&result, y)
+    }
+    /// [`Gpu::select_threshold_on_device`] for host slices.
+    ///
+    /// # Errors
+    /// As there.
+    pub fn select_threshold(&self, scores: &[f32], threshold: f32) -> Result<Vec<u32>, Error> {
+        check_scores(scores.len())?;
+        let mut active = self.active_set(scores.len())?;
+        let scores = self.upload_vector(scores)?;
+        let threshold = self.upload_vector(&[threshold])?;
+        self.select_threshold_on_device(&scores, &threshold, &mut active)?;
+        self.download_active(&active)
+    }
+
+    /// [`Gpu::select_top_k_on_device`] for host slices.
+    ///
+    /// # Errors
+    /// As there, and a `k` above the number of scores.
+    pub fn select_top_k(&self, scores: &[f32], k: usize) -> Result<Vec<u32>, Error> {
+        let k = check_rank(k, scores.len())?;
+        let mut active = self.active_set(scores.len())?;
+        let scores = self.upload_vector(scores)?;
+        self.select_top_k_on_device(&scores, &self.upload_count(k)?, &mut active)?;
+        self.download_active(&active)
     }
 }

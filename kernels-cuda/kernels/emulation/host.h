@@ -86,6 +86,21 @@ T __shfl_sync(unsigned int lanes, T value, unsigned int from) {
   return emulation::shuffle(lanes, value, from % 32);
 }
 
+template <class T>
+T __shfl_up_sync(unsigned int lanes, T value, unsigned int delta) {
+  const unsigned int lane = emulation::lane();
+  return emulation::shuffle(lanes, value, lane >= delta ? lane - delta : lane);
+}
+
+inline void __syncwarp() { emulation::shuffle(0xffffffffu, 0u, emulation::lane()); }
+
+// For shared memory: fibers switch only where they wait, so nothing comes between.
+inline unsigned int atomicAdd(unsigned int* address, unsigned int value) {
+  const unsigned int before = *address;
+  *address = before + value;
+  return before;
+}
+
 inline unsigned int __ballot_sync(unsigned int lanes, int predicate) {
   return static_cast<unsigned int>(
       emulation::meet(emulation::Meeting::BALLOT, lanes, predicate != 0, 0));
@@ -115,6 +130,12 @@ inline float __uint_as_float(unsigned int bits) {
   float value;
   std::memcpy(&value, &bits, sizeof value);
   return value;
+}
+
+inline unsigned int __float_as_uint(float value) {
+  unsigned int bits;
+  std::memcpy(&bits, &value, sizeof bits);
+  return bits;
 }
 
 struct __half {

@@ -2,6 +2,7 @@
 #include "../down.cu"
 #include "../gate_up.cu"
 #include "../gemv.cu"
+#include "../select.cu"
 #include "faulty.h"
 #include "launch.h"
 
@@ -23,6 +24,11 @@ constexpr Kernel KERNELS[] = {
     KERNEL(faulty_store, GemvParams),   KERNEL(faulty_barrier, GemvParams),
     KERNEL(faulty_shared, GemvParams),  KERNEL(faulty_order, GemvParams),
     KERNEL(faulty_shuffle, GemvParams), KERNEL(faulty_alignment, GemvParams),
+    KERNEL(gemv_bf16, GemvParams),      KERNEL(gemv_q4_0, GemvParams),
+    KERNEL(gate_up_bf16, GateUpParams), KERNEL(gate_up_q4_0, GateUpParams),
+    KERNEL(down_bf16, DownParams),      KERNEL(down_q4_0, DownParams),
+    KERNEL(select_threshold_f32, SelectThresholdParams),
+    KERNEL(select_top_k_f32, SelectTopKParams),
 };
 
 }  // namespace
@@ -57,6 +63,12 @@ extern "C" size_t thresher_layout(const char* name, size_t* values, size_t capac
   LAYOUT(DownParams, offsetof(DownParams, weights), offsetof(DownParams, h),
          offsetof(DownParams, active), offsetof(DownParams, active_count), offsetof(DownParams, y),
          offsetof(DownParams, row_bytes), offsetof(DownParams, cols))
+  LAYOUT(SelectThresholdParams, offsetof(SelectThresholdParams, scores),
+         offsetof(SelectThresholdParams, threshold), offsetof(SelectThresholdParams, active),
+         offsetof(SelectThresholdParams, active_count), offsetof(SelectThresholdParams, count))
+  LAYOUT(SelectTopKParams, offsetof(SelectTopKParams, scores), offsetof(SelectTopKParams, k),
+         offsetof(SelectTopKParams, active), offsetof(SelectTopKParams, active_count),
+         offsetof(SelectTopKParams, count))
   return 0;
 }
 
@@ -69,6 +81,8 @@ extern "C" int64_t thresher_constant(const char* name) {
   CONSTANT(THRESHER_DOWN_THREADS)
   CONSTANT(THRESHER_DOWN_BLOCKS_PER_SM)
   CONSTANT(THRESHER_DOWN_COLUMNS)
+  CONSTANT(THRESHER_SELECT_THREADS)
+  CONSTANT(THRESHER_SELECT_MAX_SCORES)
   CONSTANT(THRESHER_RELU)
   CONSTANT(THRESHER_SILU)
   return -1;

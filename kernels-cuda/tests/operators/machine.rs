@@ -18,6 +18,8 @@ pub(crate) trait Machine {
         h: &mut [f32],
     ) -> Result<(), String>;
     fn down(&self, w: &Weights, h: &[f32], active: &[u32], y: &mut [f32]) -> Result<(), String>;
+    fn select_threshold(&self, scores: &[f32], threshold: f32) -> Result<Vec<u32>, String>;
+    fn select_top_k(&self, scores: &[f32], k: usize) -> Result<Vec<u32>, String>;
 }
 
 #[cfg(emulated)]
@@ -39,6 +41,14 @@ impl Machine for kernels_cuda::emulated::Emulator {
 
     fn down(&self, w: &Weights, h: &[f32], active: &[u32], y: &mut [f32]) -> Result<(), String> {
         self.down(w.shape(), &w.bytes, h, active, y).map_err(|e| e.to_string())
+    }
+
+    fn select_threshold(&self, scores: &[f32], threshold: f32) -> Result<Vec<u32>, String> {
+        self.select_threshold(scores, threshold).map_err(|e| e.to_string())
+    }
+
+    fn select_top_k(&self, scores: &[f32], k: usize) -> Result<Vec<u32>, String> {
+        self.select_top_k(scores, k).map_err(|e| e.to_string())
     }
 }
 
@@ -66,6 +76,14 @@ impl Machine for Gpu {
         self.upload(w.format, w.rows, w.cols, &w.bytes)
             .and_then(|w| self.down(&w, h, active, y))
             .map_err(|e| e.to_string())
+    }
+
+    fn select_threshold(&self, scores: &[f32], threshold: f32) -> Result<Vec<u32>, String> {
+        self.select_threshold(scores, threshold).map_err(|e| e.to_string())
+    }
+
+    fn select_top_k(&self, scores: &[f32], k: usize) -> Result<Vec<u32>, String> {
+        self.select_top_k(scores, k).map_err(|e| e.to_string())
     }
 }
 

@@ -6,6 +6,7 @@ mod exact;
 mod machine;
 mod problem;
 mod refusals;
+mod select;
 
 use exact::{exact_dot, exact_down, exact_gated};
 use kernels_cuda::{Activation, Format};

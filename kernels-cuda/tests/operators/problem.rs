@@ -1,6 +1,6 @@
 //! Random problems.
 
-use half::f16;
+use half::{bf16, f16};
 use kernels_cuda::Format;
 use proptest::prelude::*;
 
@@ -24,7 +24,8 @@ impl Weights {
     pub(crate) fn poison(&mut self, row: u32) {
         let nan: &[u8] = match self.format {
             Format::F32 => &f32::NAN.to_le_bytes(),
-            Format::F16 | Format::Q8_0 => &f16::NAN.to_le_bytes(),
+            Format::F16 | Format::Q8_0 | Format::Q4_0 => &f16::NAN.to_le_bytes(),
+            Format::Bf16 => &bf16::NAN.to_le_bytes(),
         };
         let row_end = (row as usize + 1) * self.bytes.len() / self.rows;
         let block = row_end - self.format.block_bytes();
@@ -132,6 +133,11 @@ impl Random {
                     bytes.extend(value.to_le_bytes());
                     exact.push(value.to_f64());
                 }
+                Format::Bf16 => {
+                    let value = bf16::from_f32(self.value());
+                    bytes.extend(value.to_le_bytes());
+                    exact.push(value.to_f64());
+                }
                 Format::Q8_0 => {
                     let scale = self.f16();
                     bytes.extend(scale.to_le_bytes());
@@ -140,6 +146,15 @@ impl Random {
                         bytes.extend(quant.to_le_bytes());
                         exact.push(scale.to_f64() * f64::from(quant));
                     }
+                }
+                Format::Q4_0 => {
+                    let scale = self.f16();
+                    bytes.extend(scale.to_le_bytes());
+                    let pairs: [u8; 16] = std::array::from_fn(|_| self.next() as u8);
+                    bytes.extend(pairs);
+                    let low = pairs.iter().map(|pair| pair & 0x0f);
+                    let quants = low.chain(pairs.iter().map(|pair| pair >> 4));
+                    exact.extend(quants.map(|quant| scale.to_f64() * (f64::from(quant) - 8.0)));
                 }
             }
         }
