@@ -23,6 +23,24 @@ constexpr Kernel KERNELS[] = {
     KERNEL(faulty_store, GemvParams),   KERNEL(faulty_barrier, GemvParams),
     KERNEL(faulty_shared, GemvParams),  KERNEL(faulty_order, GemvParams),
     KERNEL(faulty_shuffle, GemvParams), KERNEL(faulty_alignment, GemvParams),
+    KERNEL(faulty_cache, GemvParams),
+
+    KERNEL(ring_sum, RingParams),
+    KERNEL(faulty_copy_past_buffer, RingParams),
+    KERNEL(faulty_copy_misaligned, RingParams),
+    KERNEL(faulty_copy_outside_shared, RingParams),
+    KERNEL(faulty_copy_left_behind, RingParams),
+    KERNEL(faulty_copy_of_written, RingParams),
+    KERNEL(faulty_no_wait, RingParams),
+    KERNEL(faulty_no_empty_wait, RingParams),
+    KERNEL(faulty_no_arrival, RingParams),
+    KERNEL(faulty_no_init, RingParams),
+    KERNEL(faulty_too_few_warps, RingParams),
+    KERNEL(faulty_missing_block, RingParams),
+    KERNEL(faulty_no_grid_barrier, RingParams),
+    KERNEL(faulty_no_block_barrier, RingParams),
+    KERNEL(faulty_bad_reset, RingParams),
+    KERNEL(faulty_shared_overrun, RingParams),
 };
 
 }  // namespace
