@@ -54,9 +54,11 @@ extern "C" void faulty_cache(const GemvParams p) {
 //
 //   rows    │ 0 │ 1 │ 2 │ 3 │ 4 │ ..  block b takes b, b + blocks, ..
 //             bulk copies, two under way ──▶ slot 0 │ slot 1 ──▶ consumer warps ──▶ partials[b]
-//   grid barrier on `arrived`; then totals[b] = sum of partials; the last to leave resets the counters
+//   grid barrier on `arrived`; then totals[b] = own + sum of the other blocks' partials; the last to
+//   leave resets the counters
 //
-// Shared: two slots of a row │ full[2] │ empty[2] │ a sum per consumer warp.
+// Shared: two slots of a row │ full[2] │ empty[2] │ a sum per consumer warp; and, as a shared array,
+// the block's own partial.
 struct RingParams {
   const uint8_t* rows;
   float* partials;
@@ -90,13 +92,14 @@ template <Mistake MISTAKE>
 struct Ring {
   static constexpr uint32_t SLOTS = 2;
   const RingParams& p;
+  float* own;
   uint8_t* slots;
   uint64_t* full;
   uint64_t* empty;
   float* sums;
   uint32_t consumers;  // warps
 
-  explicit Ring(const RingParams& params) : p(params) {
+  Ring(const RingParams& params, float* own_partial) : p(params), own(own_partial) {
     slots = dynamic_shared();
     full = reinterpret_cast<uint64_t*>(slots + SLOTS * row_bytes());
     empty = full + SLOTS;
@@ -149,6 +152,7 @@ struct Ring {
     if (threadIdx.x == WARP) {
       float total = 0.f;
       for (uint32_t i = 0; i < consumers; ++i) total += sums[i];
+      *own = total;
       __stcg(p.partials + blockIdx.x, total);
     }
   }
@@ -191,8 +195,10 @@ struct Ring {
     if (MISTAKE == Mistake::MISSING_BLOCK && blockIdx.x == 1) return;
     meet_the_grid();
     if (threadIdx.x != 0) return;
-    float total = 0.f;
-    for (uint32_t block = 0; block < gridDim.x; ++block) total += __ldcg(p.partials + block);
+    float total = *own;
+    for (uint32_t block = 0; block < gridDim.x; ++block) {
+      if (block != blockIdx.x) total += __ldcg(p.partials + block);
+    }
     __stcg(p.totals + blockIdx.x, total);
     reset();
     if (MISTAKE == Mistake::COPY_LEFT_BEHIND) bulk_copy(slots, p.rows, row_bytes(), full);
@@ -200,8 +206,11 @@ struct Ring {
   }
 };
 
-#define RING(name, mistake) \
-  extern "C" void name(const RingParams p) { Ring<Mistake::mistake>(p).run(); }
+#define RING(name, mistake)                     \
+  extern "C" void name(const RingParams p) {    \
+    __shared__ float own;                       \
+    Ring<Mistake::mistake>(p, &own).run();      \
+  }
 
 RING(ring_sum, NONE)
 RING(faulty_copy_past_buffer, COPY_PAST_BUFFER)

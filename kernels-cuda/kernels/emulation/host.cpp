@@ -106,7 +106,8 @@ void start_block(Block& block, uint32_t index, Fiber* fibers, size_t first_stack
   block.warps.assign(asked.threads / WARP_LANES, Warp{~0u, 0, 0, false});
   block.memory.assign(SHARED_ALIGNMENT + asked.shared_bytes + FENCE_BYTES, 0xff);
   const uintptr_t start = reinterpret_cast<uintptr_t>(block.memory.data());
-  block.dynamic = block.memory.data() + (SHARED_ALIGNMENT - start % SHARED_ALIGNMENT) % SHARED_ALIGNMENT;
+  const size_t past = start % SHARED_ALIGNMENT;
+  block.dynamic = block.memory.data() + (past == 0 ? 0 : SHARED_ALIGNMENT - past);
   if (running->blocks.size() > 1) {
     block.arrays.assign(__stop_thresher_shared - __start_thresher_shared, 0xff);
   }
@@ -244,7 +245,8 @@ void fail_for_good() {
   int used = 0;
   const auto say = [&](uint32_t count, const char* what) {
     if (count == 0 || used >= static_cast<int>(sizeof text)) return;
-    used += std::snprintf(text + used, sizeof text - used, "%s%u %s", used == 0 ? "" : "; ", count, what);
+    used += std::snprintf(text + used, sizeof text - used, "%s%u %s", used == 0 ? "" : "; ", count,
+                          what);
   };
   say(meeting, "wait at a barrier or warp operation that the others never reach");
   say(phase, "wait for a phase of a barrier that never completes");

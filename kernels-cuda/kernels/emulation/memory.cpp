@@ -50,7 +50,9 @@ const EmulatedBuffer& check(const void* address, uint64_t bytes, const char* ver
     fault("%s %u bytes at an address that they do not divide", verb, static_cast<unsigned int>(bytes));
   }
   const EmulatedBuffer* buffer = buffer_of(address, bytes);
-  if (buffer == nullptr) fault("%s %u bytes outside every buffer", verb, static_cast<unsigned int>(bytes));
+  if (buffer == nullptr) {
+    fault("%s %u bytes outside every buffer", verb, static_cast<unsigned int>(bytes));
+  }
   return *buffer;
 }
 
@@ -61,7 +63,9 @@ const EmulatedBuffer& check(const void* address, uint64_t bytes, const char* ver
 }
 
 const EmulatedBuffer& check_counter(const void* counter, const char* verb) {
-  if (!running->asked->cooperative) fault("%s a counter of the grid in a launch that is not cooperative", verb);
+  if (!running->asked->cooperative) {
+    fault("%s a counter of the grid in a launch that is not cooperative", verb);
+  }
   const EmulatedBuffer& buffer = check(counter, sizeof(uint32_t), verb);
   if (!buffer.writable) fault("%s a counter in a buffer that is only read", verb);
   // A plain store resets a counter: see grid_store.
@@ -176,7 +180,9 @@ void grid_store(uint32_t* counter, uint32_t value) {
   const std::vector<uint32_t>& clock = releases_of(counter);
   const uint32_t* mine = &seen(running->fiber->block, 0);
   for (size_t i = 0; i < clock.size(); ++i) {
-    if (mine[i] < clock[i]) fault("resets a counter that block %zu added to, without having seen that", i);
+    if (mine[i] < clock[i]) {
+      fault("resets a counter that block %zu added to, without having seen that", i);
+    }
   }
   Stamp* stamps = stamps_of(buffer, counter);
   std::fill(stamps, stamps + sizeof(uint32_t), stamp_of_now());

@@ -115,7 +115,8 @@ void land(size_t index) {
   }
   std::memcpy(copy.to, copy.from, copy.bytes);
   Phase phase = load(copy.barrier);
-  if (phase.bytes == BYTES_UNINITIALISED || phase.bytes + uint64_t{COUNT_MOST} < uint64_t{BYTES_ZERO} + copy.bytes) {
+  const bool countable = phase.bytes + uint64_t{COUNT_MOST} >= uint64_t{BYTES_ZERO} + copy.bytes;
+  if (phase.bytes == BYTES_UNINITIALISED || !countable) {
     fail("%s: block %u: %u bytes land that their barrier cannot count", name, copy.block, copy.bytes);
     return;
   }
@@ -194,7 +195,8 @@ void named_barrier(uint32_t id, uint32_t threads) {
       uint32_t here = 0;
       for (uint32_t lane = 0; lane < WARP_LANES; ++lane) {
         Fiber& other = fibers[base + lane];
-        if (other.state != State::WAITING || other.meeting != Meeting::NAMED || other.lanes != id) continue;
+        const bool named = other.state == State::WAITING && other.meeting == Meeting::NAMED;
+        if (!named || other.lanes != id) continue;
         here += 1;
         make_ready(other);
       }

@@ -123,7 +123,9 @@ struct Launch {
 
 extern Launch* running;
 
-inline Block& block_of(const Fiber& fiber) { return running->blocks[fiber.block - running->first_block]; }
+inline Block& block_of(const Fiber& fiber) {
+  return running->blocks[fiber.block - running->first_block];
+}
 inline Warp& warp_of(const Fiber& fiber) { return block_of(fiber).warps[fiber.thread / WARP_LANES]; }
 
 // Records the first fault of the launch. From the scheduler, with no thread to blame.
