@@ -18,14 +18,15 @@ fn main() {
 mod emulation {
     use std::path::{Path, PathBuf};
 
+    const SOURCES: [&str; 5] = ["fiber", "host", "kernels", "memory", "pipeline"];
+
     pub(crate) fn build() {
         match missing() {
             Some(reason) => println!("cargo::rustc-env=NO_EMULATION_BECAUSE={reason}"),
             None => {
                 // A compiler that works but rejects the kernels is a fault of the kernels: stop.
                 compiler()
-                    .file("kernels/emulation/host.cpp")
-                    .file("kernels/emulation/kernels.cpp")
+                    .files(SOURCES.map(|source| format!("kernels/emulation/{source}.cpp")))
                     .compile("thresher_emulation");
                 println!("cargo::rustc-cfg=emulated");
             }
@@ -42,6 +43,8 @@ mod emulation {
             .opt_level(2)
             // The kernels write fmaf where they mean it, here and under nvcc (build-ptx.sh).
             .flag("-ffp-contract=off")
+            // They read shared memory as whatever a copy brought there.
+            .flag("-fno-strict-aliasing")
             .flag("-Wno-unknown-pragmas");
         build
     }

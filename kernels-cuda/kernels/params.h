@@ -145,13 +145,6 @@ typedef struct SelectTopKParams {
 /** `activation`: v itself. */
 #define THRESHER_IDENTITY 2u
 
-/** Weight formats of the step kernel. */
-#define THRESHER_F32 0u
-#define THRESHER_F16 1u
-#define THRESHER_BF16 2u
-#define THRESHER_Q8_0 3u
-#define THRESHER_Q4_0 4u
-
 /** `StepPhase::x_turn` and `y_turn`: the turn of the words in the first launch. */
 #define THRESHER_TURN 1u
 /** .. and whether it changes from one launch to the next. */
@@ -191,8 +184,6 @@ typedef struct StepPhase {
   uint32_t rows_beside;
   /** `THRESHER_PROJECT` or `THRESHER_FFN`. */
   uint32_t kind;
-  /** `THRESHER_F32` to `THRESHER_Q4_0`. */
-  uint32_t format;
   /** `THRESHER_RELU`, `THRESHER_SILU` or `THRESHER_IDENTITY`. */
   uint32_t activation;
   /** `THRESHER_EVERY_ROW`, `THRESHER_LISTED` or `THRESHER_SELECTED`. */

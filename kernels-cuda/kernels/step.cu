@@ -31,7 +31,7 @@
 #include "mailbox.cuh"
 #include "planes.cuh"
 
-namespace {
+namespace step_kernel {
 
 constexpr uint32_t CONSUMERS = THRESHER_STEP_CONSUMERS;
 constexpr uint32_t CONSUMER_WARPS = CONSUMERS / WARP;
@@ -660,7 +660,7 @@ struct Owned {
 };
 
 // .. in a block's share of quads, from `done` quads on.
-__device__ __forceinline__ Owned owned_of(const StepPhase& phase, const Place& at, const Share& share,
+__device__ __forceinline__ Owned owned_of(const Place& at, const Share& share,
                                           uint32_t done) {
   const uint32_t first = share.first + done;
   const uint32_t word = 4 * first + threadIdx.x;
@@ -731,7 +731,7 @@ __device__ __forceinline__ void consume_ffn(const Launch& launch, const StepPhas
   // Everything that can be known is, before the wait for x.
   if (phase.rows_from == THRESHER_LISTED) total = load_now(phase.active_count);
   Share share = share_of(total);
-  const Owned owned = owned_of(phase, at, share_of(QUADS * at.threads), 0);
+  const Owned owned = owned_of(at, share_of(QUADS * at.threads), 0);
   const typename F::Input x = load_x<F>(launch, phase, at);
   if (phase.rows_from == THRESHER_SELECTED) {
     total = count_selected(p, launch.epoch(number - 1));
@@ -751,7 +751,7 @@ __device__ __forceinline__ void consume_ffn(const Launch& launch, const StepPhas
   const Share quads = share_of(QUADS * at.threads);
   for (uint32_t done = REDUCED_QUADS; quads.first + done < quads.last; done += REDUCED_QUADS) {
     meet_consumers();
-    reduce_owned(launch, phase, at, owned_of(phase, at, quads, done));
+    reduce_owned(launch, phase, at, owned_of(at, quads, done));
   }
 }
 
@@ -901,29 +901,29 @@ __device__ __forceinline__ void step(const StepParams& p) {
   }
 }
 
-}  // namespace
+}  // namespace step_kernel
 
 extern "C" __global__ void __launch_bounds__(THRESHER_STEP_THREADS, 1)
     step_f32(const __grid_constant__ StepParams p) {
-  step<PlanesF32>(p);
+  step_kernel::step<PlanesF32>(p);
 }
 
 extern "C" __global__ void __launch_bounds__(THRESHER_STEP_THREADS, 1)
     step_f16(const __grid_constant__ StepParams p) {
-  step<PlanesF16>(p);
+  step_kernel::step<PlanesF16>(p);
 }
 
 extern "C" __global__ void __launch_bounds__(THRESHER_STEP_THREADS, 1)
     step_bf16(const __grid_constant__ StepParams p) {
-  step<PlanesBF16>(p);
+  step_kernel::step<PlanesBF16>(p);
 }
 
 extern "C" __global__ void __launch_bounds__(THRESHER_STEP_THREADS, 1)
     step_q8_0(const __grid_constant__ StepParams p) {
-  step<PlanesQ8_0>(p);
+  step_kernel::step<PlanesQ8_0>(p);
 }
 
 extern "C" __global__ void __launch_bounds__(THRESHER_STEP_THREADS, 1)
     step_q4_0(const __grid_constant__ StepParams p) {
-  step<PlanesQ4_0>(p);
+  step_kernel::step<PlanesQ4_0>(p);
 }

@@ -23,18 +23,22 @@ struct Buffer {
     writable: u32,
 }
 
+/// `EmulatedLaunch` of kernels/emulation/launch.h.
+#[repr(C)]
+struct Launch {
+    name: *const c_char,
+    params: *const c_void,
+    buffers: *const Buffer,
+    buffer_count: usize,
+    order: u64,
+    blocks: u32,
+    threads: u32,
+    shared_bytes: u32,
+    cooperative: u32,
+}
+
 unsafe extern "C" {
-    fn thresher_emulate(
-        name: *const c_char,
-        params: *const c_void,
-        blocks: u32,
-        threads: u32,
-        buffers: *const Buffer,
-        buffer_count: usize,
-        order: u64,
-        message: *mut c_char,
-        message_capacity: usize,
-    ) -> c_int;
+    fn thresher_emulate(launch: *const Launch, message: *mut c_char, message_capacity: usize) -> c_int;
     fn thresher_layout(name: *const c_char, values: *mut usize, capacity: usize) -> usize;
     fn thresher_constant(name: *const c_char) -> i64;
 }
@@ -238,24 +242,54 @@ impl Emulator {
         memory.read_list(&list)
     }
 
+    /// Runs the blocks one after another.
     fn launch<P>(&self, kernel: &str, grid: Grid, params: &P, memory: &Memory) -> Result<(), Failure> {
+        self.launch_any(kernel, grid, 0, false, params, memory)
+    }
+
+    /// Runs all blocks at once, each with `shared_bytes` of dynamic shared memory; they may wait for
+    /// each other through counters in global memory (`grid_add`, `grid_read` of kernels/pipeline.cuh).
+    ///
+    /// # Errors
+    /// The first fault of the kernel, or a geometry that no GPU or this emulation can hold.
+    #[allow(dead_code, reason = "so far only tests of the emulation itself launch so")]
+    fn launch_cooperative<P>(
+        &self,
+        kernel: &str,
+        blocks: u32,
+        threads: u32,
+        shared_bytes: u32,
+        params: &P,
+        memory: &Memory,
+    ) -> Result<(), Failure> {
+        self.launch_any(kernel, Grid { blocks, threads }, shared_bytes, true, params, memory)
+    }
+
+    fn launch_any<P>(
+        &self,
+        kernel: &str,
+        grid: Grid,
+        shared_bytes: u32,
+        cooperative: bool,
+        params: &P,
+        memory: &Memory,
+    ) -> Result<(), Failure> {
         let name = CString::new(kernel).map_err(|e| Failure::Fault(e.to_string()))?;
-        let mut message = [0_u8; 256];
-        // SAFETY: name and message are valid for the call; every kernel reads and writes memory
-        // through checks against `buffers`, which `memory` owns.
-        let code = unsafe {
-            thresher_emulate(
-                name.as_ptr(),
-                (&raw const *params).cast(),
-                grid.blocks,
-                grid.threads,
-                memory.buffers.as_ptr(),
-                memory.buffers.len(),
-                self.order,
-                message.as_mut_ptr().cast(),
-                message.len(),
-            )
+        let mut message = [0_u8; 512];
+        let launch = Launch {
+            name: name.as_ptr(),
+            params: (&raw const *params).cast(),
+            buffers: memory.buffers.as_ptr(),
+            buffer_count: memory.buffers.len(),
+            order: self.order,
+            blocks: grid.blocks,
+            threads: grid.threads,
+            shared_bytes,
+            cooperative: u32::from(cooperative),
         };
+        // SAFETY: what the launch points to and message are valid for the call; every kernel reads
+        // and writes memory through checks against `buffers`, which `memory` owns.
+        let code = unsafe { thresher_emulate(&raw const launch, message.as_mut_ptr().cast(), message.len()) };
         if code == 0 {
             return Ok(());
         }
@@ -368,7 +402,7 @@ pub fn layout(name: &str) -> Vec<usize> {
     let Ok(name) = CString::new(name) else {
         return Vec::new();
     };
-    let mut values = vec![0; 16];
+    let mut values = vec![0; 32];
     // SAFETY: the name is a C string, and `values` has the capacity given.
     let count = unsafe { thresher_layout(name.as_ptr(), values.as_mut_ptr(), values.len()) };
     values.truncate(count);
@@ -476,6 +510,151 @@ mod tests {
             };
             assert!(message.contains("outside every buffer"), "{message}");
         }
+    }
+
+    #[test]
+    fn a_read_only_load_of_what_the_launch_wrote_is_caught() {
+        let message = fault_of("faulty_cache");
+        assert!(message.contains("read-only cache"), "{message}");
+    }
+
+    /// `RingParams` of kernels/emulation/faulty.h.
+    #[repr(C)]
+    struct RingParams {
+        rows: *const u8,
+        partials: *mut f32,
+        totals: *mut f32,
+        arrived: *mut u32,
+        left: *mut u32,
+        row_count: u32,
+        cols: u32,
+    }
+
+    #[derive(Debug, Clone, Copy)]
+    struct Ring {
+        blocks: u32,
+        threads: u32,
+        rows: u32,
+        cols: u32,
+    }
+
+    const RING: Ring = Ring { blocks: 4, threads: 160, rows: 22, cols: 132 };
+
+    impl Ring {
+        /// Slots, barriers, and a sum for each warp but the first.
+        fn shared_bytes(self) -> u32 {
+            2 * self.cols * 4 + 4 * 8 + (self.threads / 32 - 1) * 4
+        }
+
+        /// Values whose sums are exact in any order.
+        fn values(self) -> Vec<f32> {
+            (0..self.rows * self.cols).map(|i| ((i * 37 + i / self.cols) % 201) as f32 - 100.0).collect()
+        }
+
+        /// Launches the kernel twice on the same memory; the sum of all values from every block.
+        fn run(self, kernel: &str, order: u64) -> Result<Vec<f32>, Failure> {
+            let emulator = Emulator { order, ..ASCENDING };
+            let mut totals = vec![f32::NAN; self.blocks as usize];
+            let mut memory = Memory::default();
+            let rows = memory.floats(&emulator, &self.values());
+            let partials = memory.output(&emulator, &totals);
+            let counters: *mut u32 = memory.place(&[0; 8], 0, true).cast();
+            let params = RingParams {
+                rows: rows.cast(),
+                partials,
+                arrived: counters,
+                left: counters.wrapping_add(1),
+                row_count: self.rows,
+                cols: self.cols,
+                totals: memory.output(&emulator, &totals),
+            };
+            for _ in 0..2 {
+                emulator.launch_cooperative(
+                    kernel,
+                    self.blocks,
+                    self.threads,
+                    self.shared_bytes(),
+                    &params,
+                    &memory,
+                )?;
+            }
+            memory.read_back(&mut totals);
+            Ok(totals)
+        }
+
+        fn fault_of(self, kernel: &str, order: u64) -> String {
+            match self.run(kernel, order) {
+                Err(Failure::Fault(message)) => message,
+                other => panic!("{kernel} was not caught in order {order}: {other:?}"),
+            }
+        }
+    }
+
+    const ORDERS: std::ops::RangeInclusive<u64> = 0..=8;
+
+    #[test]
+    fn a_right_cooperative_kernel_gives_the_same_in_every_order() {
+        for ring in [
+            RING,
+            Ring { blocks: 1, threads: 64, rows: 1, cols: 4 },
+            Ring { blocks: 5, threads: 96, rows: 3, cols: 36 },
+            Ring { blocks: 3, threads: 544, rows: 17, cols: 1028 },
+        ] {
+            let total: f32 = ring.values().iter().sum();
+            for order in ORDERS {
+                let totals = ring.run("ring_sum", order).unwrap();
+                assert!(totals.iter().all(|&t| t == total), "{ring:?} order {order}: {totals:?}, not {total}");
+            }
+        }
+    }
+
+    /// Faults that show in every order.
+    #[test]
+    fn wrong_use_of_copies_and_barriers_is_caught_in_every_order() {
+        for (kernel, what) in [
+            ("faulty_copy_past_buffer", "from outside every buffer"),
+            ("faulty_copy_misaligned", "multiples of 16"),
+            ("faulty_copy_outside_shared", "outside its block's dynamic shared memory"),
+            ("faulty_copy_of_written", "what this launch wrote"),
+            ("faulty_copy_left_behind", "still under way"),
+            ("faulty_shared_overrun", "past its dynamic shared memory"),
+            ("faulty_no_init", "nobody initialised"),
+            ("faulty_no_arrival", "wait for a phase of a barrier that never completes"),
+            ("faulty_too_few_warps", "the others never reach"),
+            ("faulty_missing_block", "poll a counter that the others never change"),
+            ("faulty_no_grid_barrier", "with no grid barrier between"),
+        ] {
+            for order in ORDERS {
+                let message = RING.fault_of(kernel, order);
+                assert!(message.contains(what), "{kernel} order {order}: {message}");
+            }
+        }
+    }
+
+    #[test]
+    fn a_consumer_that_does_not_wait_reads_nan() {
+        // Two rows a block: each slot is used once.
+        let totals = Ring { rows: 8, ..RING }.run("faulty_no_wait", 0).unwrap();
+        assert!(totals.iter().all(|t| t.is_nan()), "{totals:?}");
+    }
+
+    /// Faults that need some order of threads to show, as on a GPU.
+    #[test]
+    fn a_missing_wait_is_caught_in_some_order() {
+        let total: f32 = RING.values().iter().sum();
+        for kernel in ["faulty_no_wait", "faulty_no_empty_wait", "faulty_no_block_barrier", "faulty_bad_reset"] {
+            let right = |totals: Vec<f32>| totals.iter().all(|&t| t == total);
+            let caught = ORDERS.filter(|&order| !RING.run(kernel, order).is_ok_and(right)).count();
+            assert!(caught >= 1, "{kernel}");
+        }
+    }
+
+    #[test]
+    fn a_cooperative_launch_that_no_gpu_holds_is_refused() {
+        let message = Ring { cols: 64 * 1024, ..RING }.fault_of("ring_sum", 0);
+        assert!(message.contains("bytes of shared memory"), "{message}");
+        let message = Ring { blocks: 100_000, ..RING }.fault_of("ring_sum", 0);
+        assert!(message.contains("too many"), "{message}");
     }
 
     #[test]

@@ -4,7 +4,7 @@
 use std::mem::{align_of, offset_of, size_of};
 
 use crate::{emulated, params};
-use params::{DownParams, GateUpParams, GemvParams, SelectThresholdParams, SelectTopKParams};
+use params::{DownParams, GateUpParams, GemvParams, SelectThresholdParams, SelectTopKParams, StepParams, StepPhase};
 
 macro_rules! layout {
     ($params:ident: $($field:ident)*) => {
@@ -19,11 +19,18 @@ fn structs_lie_as_the_kernels_read_them() {
     let down = layout!(DownParams: weights h active active_count y row_bytes cols);
     let select_threshold = layout!(SelectThresholdParams: scores threshold active active_count count);
     let select_top_k = layout!(SelectTopKParams: scores k active active_count count);
+    let step_phase = layout!(StepPhase: weights x x_words y y_words residual active active_count threshold computed
+        rows cols padded_cols row_bytes rows_beside kind activation rows_from x_turn y_turn partial_turn
+        y_threads meet_before);
+    let step = layout!(StepParams: phases partials selected selected_counts counters phase_count slot_bytes slots
+        slots_in_flight);
     assert_eq!(gemv, emulated::layout("GemvParams"));
     assert_eq!(gate_up, emulated::layout("GateUpParams"));
     assert_eq!(down, emulated::layout("DownParams"));
     assert_eq!(select_threshold, emulated::layout("SelectThresholdParams"));
     assert_eq!(select_top_k, emulated::layout("SelectTopKParams"));
+    assert_eq!(step_phase, emulated::layout("StepPhase"));
+    assert_eq!(step, emulated::layout("StepParams"));
 }
 
 #[test]
@@ -37,6 +44,10 @@ fn constants_are_those_of_the_kernels() {
         THRESHER_ROW_THREADS THRESHER_ROW_BLOCKS_PER_SM
         THRESHER_DOWN_THREADS THRESHER_DOWN_BLOCKS_PER_SM THRESHER_DOWN_COLUMNS
         THRESHER_SELECT_THREADS THRESHER_SELECT_MAX_SCORES
-        THRESHER_RELU THRESHER_SILU
+        THRESHER_RELU THRESHER_SILU THRESHER_IDENTITY
+        THRESHER_STEP_THREADS THRESHER_STEP_CONSUMERS THRESHER_STEP_NEURONS THRESHER_STEP_BLOCKS
+        THRESHER_STEP_SLOTS THRESHER_STEP_STRETCH THRESHER_STEP_COLUMNS
+        THRESHER_PROJECT THRESHER_FFN THRESHER_EVERY_ROW THRESHER_LISTED THRESHER_SELECTED
+        THRESHER_TURN THRESHER_ALTERNATES
     );
 }

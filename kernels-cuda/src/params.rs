@@ -10,6 +10,21 @@ pub const THRESHER_SELECT_THREADS: u32 = 1024;
 pub const THRESHER_SELECT_MAX_SCORES: u32 = 1048576;
 pub const THRESHER_RELU: u32 = 0;
 pub const THRESHER_SILU: u32 = 1;
+pub const THRESHER_STEP_THREADS: u32 = 576;
+pub const THRESHER_STEP_CONSUMERS: u32 = 512;
+pub const THRESHER_STEP_NEURONS: u32 = 512;
+pub const THRESHER_STEP_BLOCKS: u32 = 256;
+pub const THRESHER_STEP_SLOTS: u32 = 32;
+pub const THRESHER_STEP_STRETCH: u32 = 512;
+pub const THRESHER_STEP_COLUMNS: u32 = 8192;
+pub const THRESHER_PROJECT: u32 = 0;
+pub const THRESHER_FFN: u32 = 1;
+pub const THRESHER_EVERY_ROW: u32 = 0;
+pub const THRESHER_LISTED: u32 = 1;
+pub const THRESHER_SELECTED: u32 = 2;
+pub const THRESHER_IDENTITY: u32 = 2;
+pub const THRESHER_TURN: u32 = 1;
+pub const THRESHER_ALTERNATES: u32 = 2;
 #[doc = " `h[j] = W[active[j]] . x` for `j < *active_count`."]
 #[repr(C)]
 #[derive(Debug, Copy, Clone)]
@@ -100,4 +115,78 @@ pub struct SelectTopKParams {
     pub active_count: *mut u32,
     #[doc = " Number of scores."]
     pub count: u32,
+}
+#[doc = " One phase of a step."]
+#[repr(C)]
+#[derive(Debug, Copy, Clone)]
+pub struct StepPhase {
+    #[doc = " The matrix of a projection; gate, up and down (neuron-major) of an FFN."]
+    pub weights: [*const u8; 3usize],
+    #[doc = " `cols` values in order, there before the launch; or null."]
+    pub x: *const f32,
+    #[doc = " The same as words that come during the launch, in quads dealt to threads (mailbox.cuh)."]
+    pub x_words: *const u32,
+    #[doc = " A projection's `rows` values, or an FFN's `cols`, in order; or null."]
+    pub y: *mut f32,
+    #[doc = " The same as words for a later phase; or null."]
+    pub y_words: *mut u32,
+    #[doc = " An FFN's `cols` values to add to, or null for zeros. May be `y`."]
+    pub residual: *const f32,
+    #[doc = " `THRESHER_LISTED`: row indices, strictly ascending, written before the launch."]
+    pub active: *const u32,
+    #[doc = " How many of `active` count."]
+    pub active_count: *const u32,
+    #[doc = " A projection that selects: rows whose value is at least this one. Null for none."]
+    pub threshold: *const f32,
+    #[doc = " An FFN: how many rows it computed. Null for nowhere."]
+    pub computed: *mut u32,
+    #[doc = " Rows of the matrix: neurons of an FFN."]
+    pub rows: u32,
+    #[doc = " Values of `x`."]
+    pub cols: u32,
+    #[doc = " Columns of a row with its padding."]
+    pub padded_cols: u32,
+    #[doc = " Bytes from one row to the next."]
+    pub row_bytes: u32,
+    #[doc = " Rows that consumers hold beside each other, 16 columns a thread."]
+    pub rows_beside: u32,
+    #[doc = " `THRESHER_PROJECT` or `THRESHER_FFN`."]
+    pub kind: u32,
+    #[doc = " `THRESHER_RELU`, `THRESHER_SILU` or `THRESHER_IDENTITY`."]
+    pub activation: u32,
+    #[doc = " `THRESHER_EVERY_ROW`, `THRESHER_LISTED` or `THRESHER_SELECTED`."]
+    pub rows_from: u32,
+    #[doc = " Turn of `x_words`."]
+    pub x_turn: u32,
+    #[doc = " Turn of `y_words`."]
+    pub y_turn: u32,
+    #[doc = " Turn of the partial sums."]
+    pub partial_turn: u32,
+    #[doc = " Threads that share one of `y_words`' readers' rows: values of y, padded, over 16."]
+    pub y_threads: u32,
+    #[doc = " Whether the grid meets before the phase: it reads what the phase before did not write."]
+    pub meet_before: u32,
+}
+#[doc = " A step: phases one after another, over one resident grid."]
+#[repr(C)]
+#[derive(Debug, Copy, Clone)]
+pub struct StepParams {
+    #[doc = " `phase_count` phases."]
+    pub phases: *const StepPhase,
+    #[doc = " Sums of one block's neurons, as words: gridDim * 512 * 16."]
+    pub partials: *mut u32,
+    #[doc = " Packets of the rows that each block selected: gridDim * THRESHER_STEP_NEURONS."]
+    pub selected: *mut u64,
+    #[doc = " Packets of how many: gridDim."]
+    pub selected_counts: *mut u64,
+    #[doc = " Arrivals of blocks at barriers; exits; launches so far. Zeros at first."]
+    pub counters: *mut u32,
+    #[doc = " How many phases."]
+    pub phase_count: u32,
+    #[doc = " Bytes of a slot of the ring."]
+    pub slot_bytes: u32,
+    #[doc = " Slots of the ring."]
+    pub slots: u32,
+    #[doc = " Slots that a block has copies on their way to at a time, at most."]
+    pub slots_in_flight: u32,
 }

@@ -1,273 +1,379 @@
-// The scheduler behind host.h.
-//
-//   ready ──run──▶ waiting at a meeting ──everyone it needs is there──▶ ready ..
-//     └──────────▶ finished
-//
-// When no thread is ready and no meeting is complete, the threads left can never go on.
+// The scheduler behind host.h: turns, and the meetings of threads. When no thread can run, no bulk
+// copy is under way and polling finds nothing new, the threads left can never go on.
 #include "host.h"
-
-#include <ucontext.h>
 
 #include <algorithm>
 #include <cstdarg>
 #include <cstdio>
-#include <memory>
 #include <mutex>
-#include <random>
-#include <unordered_map>
-#include <vector>
 
-#include "launch.h"
+#include "scheduler.h"
 
 // The linker's names for the ends of the section that holds the shared arrays.
 extern "C" unsigned char __start_thresher_shared[];
 extern "C" unsigned char __stop_thresher_shared[];
 
 namespace emulation {
-namespace {
-
-constexpr unsigned int WARP = 32;
-constexpr size_t STACK_BYTES = 64 * 1024;
-
-enum class State : uint8_t { READY, WAITING, FINISHED };
-
-struct Fiber {
-  ucontext_t context;
-  std::unique_ptr<unsigned char[]> stack;
-  State state;
-  Meeting meeting;
-  unsigned int lanes;
-  uint64_t value;
-  unsigned int from;
-  uint64_t taken;
-};
-
-struct Launch {
-  const Kernel* kernel;
-  const void* params;
-  const EmulatedBuffer* buffers;
-  size_t buffer_count;
-  std::mt19937_64 order;
-  bool shuffled;
-  std::vector<Fiber> fibers;
-  std::vector<unsigned int> turns;
-  ucontext_t scheduler;
-  unsigned int current;
-  // Who wrote each byte of the writable buffers in this launch.
-  std::unordered_map<uintptr_t, uint64_t> writers;
-  bool failed;
-  char* message;
-  size_t message_capacity;
-};
 
 Launch* running = nullptr;
 
-__attribute__((format(printf, 1, 2))) void fail(const char* format, ...) {
+namespace {
+
+// What a GPU has at most: 227 KiB on sm_90.
+constexpr uint32_t SHARED_BYTES_MOST = 227 * 1024;
+constexpr size_t FIBERS_MOST = 64 * 1024;
+constexpr size_t SHARED_ALIGNMENT = 128;
+constexpr size_t FENCE_BYTES = 1024;
+
+// Random orders hold back a quarter of the warps, and now and then whole blocks, this many rounds.
+constexpr uint64_t HOLD_ROUNDS = 16;
+
+char* message_to = nullptr;
+size_t message_capacity_left = 0;
+
+void record(const char* format, va_list arguments) {
   if (running->failed) return;
   running->failed = true;
-  va_list arguments;
-  va_start(arguments, format);
-  std::vsnprintf(running->message, running->message_capacity, format, arguments);
-  va_end(arguments);
+  std::vsnprintf(message_to, message_capacity_left, format, arguments);
 }
 
-uint64_t thread_id() {
-  return static_cast<uint64_t>(blockIdx.x) * blockDim.x + threadIdx.x;
-}
+bool names(uint32_t lanes, uint32_t lane) { return lanes >> lane & 1; }
 
-void enter_kernel() {
-  running->kernel->body(running->params);
-  Fiber& fiber = running->fibers[running->current];
-  fiber.state = State::FINISHED;
-  swapcontext(&fiber.context, &running->scheduler);
-}
-
-void start(Fiber& fiber) {
-  if (!fiber.stack) fiber.stack = std::make_unique<unsigned char[]>(STACK_BYTES);
-  getcontext(&fiber.context);
-  fiber.context.uc_stack.ss_sp = fiber.stack.get();
-  fiber.context.uc_stack.ss_size = STACK_BYTES;
-  fiber.context.uc_link = nullptr;
-  makecontext(&fiber.context, enter_kernel, 0);
-  fiber.state = State::READY;
-}
-
-bool run_ready_threads() {
-  if (running->shuffled) {
-    std::shuffle(running->turns.begin(), running->turns.end(), running->order);
-  }
-  bool any = false;
-  for (const unsigned int thread : running->turns) {
-    Fiber& fiber = running->fibers[thread];
-    if (fiber.state != State::READY) continue;
-    any = true;
-    running->current = thread;
-    threadIdx.x = thread;
-    swapcontext(&running->scheduler, &fiber.context);
-  }
-  return any;
-}
+uint32_t bit_of(const Fiber& fiber) { return 1u << fiber.thread % WARP_LANES; }
 
 // __syncthreads completes when every thread that has not returned is at it.
-bool complete_block_meeting() {
-  bool any = false;
-  for (const Fiber& fiber : running->fibers) {
-    if (fiber.state == State::FINISHED) continue;
-    if (fiber.state != State::WAITING || fiber.meeting != Meeting::BLOCK) return false;
-    any = true;
+void complete_block_meeting(Block& block, Fiber* fibers) {
+  if (block.at_meeting == 0 || block.at_meeting != block.live) return;
+  block.at_meeting = 0;
+  note_meeting(block);
+  for (uint32_t thread = 0; thread < running->asked->threads; ++thread) {
+    if (fibers[thread].state == State::WAITING) make_ready(fibers[thread]);
   }
-  for (Fiber& fiber : running->fibers) {
-    if (fiber.state == State::WAITING) fiber.state = State::READY;
-  }
-  return any;
 }
 
-bool names(unsigned int lanes, unsigned int lane) { return lanes >> lane & 1; }
-
 // A warp operation completes when every lane it names is at the same operation, naming the same.
-bool all_lanes_are_here(const Fiber* warp, const Fiber& first) {
-  for (unsigned int lane = 0; lane < WARP; ++lane) {
-    if (!names(first.lanes, lane)) continue;
-    const Fiber& other = warp[lane];
-    if (other.state != State::WAITING || other.meeting != first.meeting ||
-        other.lanes != first.lanes) {
-      return false;
-    }
+bool all_lanes_are_here(const Fiber* warp, const Fiber& last) {
+  for (uint32_t lane = 0; lane < WARP_LANES; ++lane) {
+    if (!names(last.lanes, lane)) continue;
+    if (warp[lane].meeting != last.meeting || warp[lane].lanes != last.lanes) return false;
   }
   return true;
 }
 
-void exchange(Fiber* warp, unsigned int lanes) {
+void exchange(Fiber* lanes_of_warp, Warp& warp, uint32_t lanes) {
   uint64_t ballot = 0;
-  for (unsigned int lane = 0; lane < WARP; ++lane) {
-    if (names(lanes, lane) && warp[lane].value != 0) ballot |= uint64_t{1} << lane;
+  for (uint32_t lane = 0; lane < WARP_LANES; ++lane) {
+    if (names(lanes, lane) && lanes_of_warp[lane].value != 0) ballot |= uint64_t{1} << lane;
   }
-  for (unsigned int lane = 0; lane < WARP; ++lane) {
+  for (uint32_t lane = 0; lane < WARP_LANES; ++lane) {
     if (!names(lanes, lane)) continue;
-    Fiber& fiber = warp[lane];
+    Fiber& fiber = lanes_of_warp[lane];
     if (fiber.meeting == Meeting::BALLOT) {
       fiber.taken = ballot;
     } else if (names(lanes, fiber.from)) {
-      fiber.taken = warp[fiber.from].value;
+      fiber.taken = lanes_of_warp[fiber.from].value;
     } else {
-      fail("%s: lane %u shuffles from lane %u, which takes no part", running->kernel->name, lane,
-           fiber.from);
+      fault("shares a warp whose lane %u shuffles from lane %u, which takes no part", lane,
+            fiber.from);
     }
+    make_ready(fiber);
+  }
+  warp.waiting &= ~lanes;
+  warp.met = ++running->meetings;
+}
+
+void enter_kernel() {
+  running->kernel->body(running->asked->params);
+  Fiber& fiber = *running->fiber;
+  Block& block = block_of(fiber);
+  fiber.state = State::FINISHED;
+  ++running->progress;
+  --block.live;
+  complete_block_meeting(block, &fiber - fiber.thread);
+  if (block.live == 0) {
+    --running->live_blocks;
+    if (block.copies > 0) fault("is the block's last to return, with bulk copies still under way");
+    const unsigned char* end = block.dynamic + running->asked->shared_bytes;
+    if (std::any_of(end, end + FENCE_BYTES, [](unsigned char byte) { return byte != 0xff; })) {
+      fault("is the block's last to return: the block wrote past its dynamic shared memory");
+    }
+  }
+  switch_context(fiber.context, running->scheduler);
+}
+
+void start_block(Block& block, uint32_t index, Fiber* fibers, size_t first_stack) {
+  const EmulatedLaunch& asked = *running->asked;
+  block.warps.assign(asked.threads / WARP_LANES, Warp{~0u, 0, 0, false});
+  block.memory.assign(SHARED_ALIGNMENT + asked.shared_bytes + FENCE_BYTES, 0xff);
+  const uintptr_t start = reinterpret_cast<uintptr_t>(block.memory.data());
+  const size_t past = start % SHARED_ALIGNMENT;
+  block.dynamic = block.memory.data() + (past == 0 ? 0 : SHARED_ALIGNMENT - past);
+  if (running->blocks.size() > 1) {
+    block.arrays.assign(__stop_thresher_shared - __start_thresher_shared, 0xff);
+  }
+  block.live = asked.threads;
+  block.at_meeting = 0;
+  block.copies = 0;
+  std::fill(std::begin(block.named), std::end(block.named), NamedBarrier{0, 0});
+  block.phase_waiters.clear();
+  block.met = 0;
+  for (uint32_t thread = 0; thread < asked.threads; ++thread) {
+    Fiber& fiber = fibers[thread];
+    fiber.block = index;
+    fiber.thread = thread;
     fiber.state = State::READY;
+    prepare(fiber.context, first_stack + thread, enter_kernel);
   }
 }
 
-bool complete_warp_meetings() {
+template <class T>
+void shuffle_in_order(std::vector<T>& items) {
+  for (size_t i = items.size(); running->shuffled && i > 1; --i) {
+    std::swap(items[i - 1], items[running->random.below(i)]);
+  }
+}
+
+// Makes some warps, of random orders, late for a while: on a GPU any warp may be.
+void hold_some_back() {
+  if (!running->shuffled || running->round % HOLD_ROUNDS != 0) return;
+  for (Block& block : running->blocks) {
+    const bool all = running->blocks.size() > 1 && running->random.below(4) == 0;
+    for (Warp& warp : block.warps) warp.held_back = all || running->random.below(4) == 0;
+  }
+}
+
+bool let_go() {
   bool any = false;
-  for (size_t base = 0; base < running->fibers.size(); base += WARP) {
-    Fiber* warp = &running->fibers[base];
-    for (unsigned int lane = 0; lane < WARP; ++lane) {
-      Fiber& fiber = warp[lane];
-      if (fiber.state != State::WAITING || fiber.meeting == Meeting::BLOCK) continue;
-      if (!names(fiber.lanes, lane)) {
-        fail("%s: lane %u calls a warp operation that does not name it", running->kernel->name, lane);
-        return false;
-      }
-      if (!all_lanes_are_here(warp, fiber)) continue;
-      exchange(warp, fiber.lanes);
-      any = true;
+  for (Block& block : running->blocks) {
+    for (Warp& warp : block.warps) {
+      any = any || (warp.held_back && warp.ready != 0);
+      warp.held_back = false;
     }
   }
   return any;
 }
 
-void run_block() {
+// Lets every thread of the block that can run do so once.
+bool run_ready_threads(Block& block) {
+  static std::vector<uint32_t> turns;
+  const uint32_t threads = running->asked->threads;
+  turns.clear();
+  for (size_t w = 0; w < block.warps.size(); ++w) {
+    Warp& warp = block.warps[w];
+    if (warp.held_back) continue;
+    for (uint32_t left = warp.ready; left != 0; left &= left - 1) {
+      turns.push_back(static_cast<uint32_t>(w) * WARP_LANES + __builtin_ctz(left));
+    }
+    warp.ready = 0;
+  }
+  if (turns.empty()) return false;
+  shuffle_in_order(turns);
+
+  const bool alone = running->blocks.size() == 1;
+  if (!alone) std::copy(block.arrays.begin(), block.arrays.end(), __start_thresher_shared);
+  Fiber* fibers = &running->fibers[(&block - running->blocks.data()) * static_cast<size_t>(threads)];
+  blockIdx.x = fibers->block;
+  for (const uint32_t thread : turns) {
+    threadIdx.x = thread;
+    running->fiber = fibers + thread;
+    switch_context(running->scheduler, fibers[thread].context);
+    if (running->failed) break;
+  }
+  running->fiber = nullptr;
+  if (!alone) std::copy(__start_thresher_shared, __stop_thresher_shared, block.arrays.begin());
+  return true;
+}
+
+bool run_round() {
+  static std::vector<uint32_t> turns;
+  hold_some_back();
+  turns.resize(running->blocks.size());
+  for (uint32_t i = 0; i < turns.size(); ++i) turns[i] = i;
+  shuffle_in_order(turns);
+  bool any = false;
+  for (const uint32_t block : turns) {
+    if (running->failed) return true;
+    any |= run_ready_threads(running->blocks[block]);
+  }
+  ++running->round;
+  return any;
+}
+
+bool land_due_copies() {
+  bool any = false;
+  for (size_t i = 0; i < running->copies.size();) {
+    if (running->copies[i].due <= running->round) {
+      land(i);
+      any = true;
+    } else {
+      ++i;
+    }
+  }
+  return any;
+}
+
+bool land_one_copy() {
+  const size_t count = running->copies.size();
+  if (count == 0) return false;
+  land(running->shuffled ? running->random.below(count) : 0);
+  return true;
+}
+
+bool wake_spinners() {
+  for (const uint32_t index : running->spinners) make_ready(running->fibers[index]);
+  const bool any = !running->spinners.empty();
+  running->spinners.clear();
+  return any;
+}
+
+void fail_for_good() {
+  uint32_t meeting = 0, phase = 0, polling = 0;
+  const Fiber* first = nullptr;
+  for (const Fiber& fiber : running->fibers) {
+    if (fiber.state == State::FINISHED) continue;
+    if (first == nullptr) first = &fiber;
+    if (fiber.meeting == Meeting::PHASE) {
+      ++phase;
+    } else if (fiber.meeting == Meeting::COUNTER) {
+      ++polling;
+    } else {
+      ++meeting;
+    }
+  }
+  if (first == nullptr) return;
+  char text[192];
+  int used = 0;
+  const auto say = [&](uint32_t count, const char* what) {
+    if (count == 0 || used >= static_cast<int>(sizeof text)) return;
+    used += std::snprintf(text + used, sizeof text - used, "%s%u %s", used == 0 ? "" : "; ", count,
+                          what);
+  };
+  say(meeting, "wait at a barrier or warp operation that the others never reach");
+  say(phase, "wait for a phase of a barrier that never completes");
+  say(polling, "poll a counter that the others never change");
+  fail("%s: of %zu threads, from thread %u of block %u on: %s", running->kernel->name,
+       running->fibers.size(), first->thread, first->block, text);
+}
+
+// Runs `count` blocks together.
+void run_blocks(uint32_t first, uint32_t count) {
+  const uint32_t threads = running->asked->threads;
+  running->first_block = first;
+  running->blocks.resize(count);
+  running->fibers.resize(static_cast<size_t>(count) * threads);
+  running->spinners.clear();
+  running->copies.clear();
+  running->live_blocks = count;
   std::fill(__start_thresher_shared, __stop_thresher_shared, 0xff);
-  for (Fiber& fiber : running->fibers) start(fiber);
-  while (!running->failed) {
-    if (run_ready_threads()) continue;
-    const auto waiting = std::count_if(running->fibers.begin(), running->fibers.end(),
-                                       [](const Fiber& f) { return f.state == State::WAITING; });
-    if (waiting == 0) return;
-    if (complete_warp_meetings() || complete_block_meeting()) continue;
-    fail("%s: block %u: %d of %u threads wait at a barrier or warp operation that the others never "
-         "reach",
-         running->kernel->name, blockIdx.x, static_cast<int>(waiting), blockDim.x);
+  for (uint32_t i = 0; i < count; ++i) {
+    const size_t base = static_cast<size_t>(i) * threads;
+    start_block(running->blocks[i], first + i, &running->fibers[base], base);
+  }
+  uint64_t polled_at = ~uint64_t{0};
+  while (!running->failed && running->live_blocks > 0) {
+    if (run_round()) {
+      land_due_copies();
+      continue;
+    }
+    if (let_go() || land_due_copies() || land_one_copy()) continue;
+    // What a loop polls may have changed in a way not known here: once more, if anything happened.
+    if (polled_at != running->progress && wake_spinners()) {
+      polled_at = running->progress;
+      continue;
+    }
+    fail_for_good();
   }
 }
 
-const EmulatedBuffer* buffer_of(uintptr_t address, uint64_t bytes) {
-  for (size_t i = 0; i < running->buffer_count; ++i) {
-    const EmulatedBuffer& buffer = running->buffers[i];
-    const uintptr_t start = reinterpret_cast<uintptr_t>(buffer.start);
-    if (address >= start && address + bytes <= start + buffer.bytes) return &buffer;
+bool may_run(const EmulatedLaunch& asked) {
+  if (running->kernel == nullptr) {
+    fail("no kernel is called %s", asked.name);
+  } else if (asked.threads == 0 || asked.threads % WARP_LANES != 0 || asked.threads > 1024) {
+    fail("%s: %u threads are not whole warps, 1024 threads at most", asked.name, asked.threads);
+  } else if (asked.shared_bytes > SHARED_BYTES_MOST) {
+    fail("%s: %u bytes of shared memory; a block has %u at most", asked.name, asked.shared_bytes,
+         SHARED_BYTES_MOST);
+  } else {
+    const size_t alive = (asked.cooperative ? asked.blocks : size_t{1}) * asked.threads;
+    if (alive > FIBERS_MOST || !reserve_stacks(alive)) {
+      fail("%s: %zu threads at once are too many for the emulation", asked.name, alive);
+    }
   }
-  return nullptr;
-}
-
-const EmulatedBuffer* check(const void* pointer, uint64_t bytes, const char* verb) {
-  const uintptr_t address = reinterpret_cast<uintptr_t>(pointer);
-  if (address % bytes != 0) {
-    fail("%s: thread %u of block %u %s %u bytes at an address that they do not divide",
-         running->kernel->name, threadIdx.x, blockIdx.x, verb, static_cast<unsigned int>(bytes));
-    return nullptr;
-  }
-  const EmulatedBuffer* buffer = buffer_of(address, bytes);
-  if (buffer == nullptr) {
-    fail("%s: thread %u of block %u %s %u bytes outside every buffer", running->kernel->name,
-         threadIdx.x, blockIdx.x, verb, static_cast<unsigned int>(bytes));
-  }
-  return buffer;
+  return !running->failed;
 }
 
 }  // namespace
 
+void fail(const char* format, ...) {
+  va_list arguments;
+  va_start(arguments, format);
+  record(format, arguments);
+  va_end(arguments);
+}
+
+void fault(const char* format, ...) {
+  char act[192];
+  va_list arguments;
+  va_start(arguments, format);
+  std::vsnprintf(act, sizeof act, format, arguments);
+  va_end(arguments);
+  Fiber& fiber = *running->fiber;
+  fail("%s: thread %u of block %u %s", running->kernel->name, fiber.thread, fiber.block, act);
+  for (;;) switch_context(fiber.context, running->scheduler);
+}
+
+void park() {
+  Fiber& fiber = *running->fiber;
+  fiber.state = State::WAITING;
+  switch_context(fiber.context, running->scheduler);
+}
+
+void make_ready(Fiber& fiber) {
+  fiber.state = State::READY;
+  warp_of(fiber).ready |= bit_of(fiber);
+}
+
+void may_be_late() {
+  if (!running->shuffled || running->random.below(4) != 0) return;
+  Fiber& fiber = *running->fiber;
+  make_ready(fiber);
+  switch_context(fiber.context, running->scheduler);
+}
+
+void note_meeting(Block& block) {
+  block.met = ++running->meetings;
+  ++running->progress;
+}
+
 uint64_t meet(Meeting meeting, unsigned int lanes, uint64_t value, unsigned int from) {
-  Fiber& fiber = running->fibers[running->current];
+  Fiber& fiber = *running->fiber;
+  Fiber* fibers = &fiber - fiber.thread;
+  Block& block = block_of(fiber);
   fiber.meeting = meeting;
   fiber.lanes = lanes;
   fiber.value = value;
   fiber.from = from;
   fiber.state = State::WAITING;
-  swapcontext(&fiber.context, &running->scheduler);
+  if (meeting == Meeting::BLOCK) {
+    ++block.at_meeting;
+    // Also makes this thread ready: it goes on in its next turn, like the others.
+    complete_block_meeting(block, fibers);
+  } else {
+    Warp& warp = warp_of(fiber);
+    if (!names(lanes, fiber.thread % WARP_LANES)) fault("calls a warp operation that does not name it");
+    warp.waiting |= bit_of(fiber);
+    Fiber* first_lane = fibers + fiber.thread / WARP_LANES * WARP_LANES;
+    if ((lanes & ~warp.waiting) == 0 && all_lanes_are_here(first_lane, fiber)) {
+      exchange(first_lane, warp, lanes);
+    }
+  }
+  switch_context(fiber.context, running->scheduler);
   return fiber.taken;
-}
-
-bool may_read(const void* address, uint64_t bytes) {
-  const EmulatedBuffer* buffer = check(address, bytes, "reads");
-  if (buffer == nullptr) return false;
-  if (buffer->writable) {
-    for (uint64_t i = 0; i < bytes; ++i) {
-      const auto writer = running->writers.find(reinterpret_cast<uintptr_t>(address) + i);
-      if (writer != running->writers.end() && writer->second != thread_id()) {
-        fail("%s: thread %u of block %u reads what another thread writes", running->kernel->name,
-             threadIdx.x, blockIdx.x);
-      }
-    }
-  }
-  return true;
-}
-
-bool may_write(const void* address, uint64_t bytes) {
-  const EmulatedBuffer* buffer = check(address, bytes, "writes");
-  if (buffer == nullptr) return false;
-  if (!buffer->writable) {
-    fail("%s: thread %u of block %u writes to a buffer that is only read", running->kernel->name,
-         threadIdx.x, blockIdx.x);
-    return false;
-  }
-  for (uint64_t i = 0; i < bytes; ++i) {
-    const auto entry =
-        running->writers.emplace(reinterpret_cast<uintptr_t>(address) + i, thread_id());
-    if (entry.first->second != thread_id()) {
-      fail("%s: thread %u of block %u writes what another thread writes", running->kernel->name,
-           threadIdx.x, blockIdx.x);
-    }
-  }
-  return true;
 }
 
 }  // namespace emulation
 
-extern "C" int thresher_emulate(const char* name, const void* params, uint32_t blocks,
-                                uint32_t threads, const EmulatedBuffer* buffers,
-                                size_t buffer_count, uint64_t order, char* message,
-                                size_t message_capacity) {
+extern "C" int thresher_emulate(const EmulatedLaunch* asked, char* message, size_t message_capacity) {
   using namespace emulation;
   // threadIdx and the shared arrays are the process's own: one launch at a time.
   static std::mutex one_launch;
@@ -275,32 +381,26 @@ extern "C" int thresher_emulate(const char* name, const void* params, uint32_t b
   const std::lock_guard<std::mutex> guard(one_launch);
 
   running = &launch;
-  launch.kernel = find_kernel(name);
-  launch.params = params;
-  launch.buffers = buffers;
-  launch.buffer_count = buffer_count;
-  launch.order.seed(order);
-  launch.shuffled = order != 0;
-  launch.writers.clear();
+  message_to = message;
+  message_capacity_left = message_capacity;
+  launch.asked = asked;
+  launch.kernel = find_kernel(asked->name);
+  launch.random = {asked->order};
+  launch.shuffled = asked->order != 0;
   launch.failed = false;
-  launch.message = message;
-  launch.message_capacity = message_capacity;
+  launch.fiber = nullptr;
+  launch.round = 0;
+  launch.progress = 0;
+  if (!may_run(*asked)) return 1;
 
-  if (launch.kernel == nullptr) {
-    fail("no kernel is called %s", name);
-  } else if (threads == 0 || threads % WARP != 0 || threads > 1024) {
-    fail("%s: %u threads are not whole warps, 1024 threads at most", name, threads);
-  }
-  launch.fibers.resize(threads);
-  launch.turns.resize(threads);
-  for (uint32_t i = 0; i < threads; ++i) launch.turns[i] = i;
-
-  threadIdx = {0, 0, 0};
-  blockDim = {threads, 1, 1};
-  gridDim = {blocks, 1, 1};
-  for (uint32_t block = 0; block < blocks && !launch.failed; ++block) {
-    blockIdx = {block, 0, 0};
-    run_block();
+  forget_writes();
+  threadIdx = blockIdx = {0, 0, 0};
+  blockDim = {asked->threads, 1, 1};
+  gridDim = {asked->blocks, 1, 1};
+  if (asked->cooperative) {
+    if (asked->blocks > 0) run_blocks(0, asked->blocks);
+  } else {
+    for (uint32_t block = 0; block < asked->blocks && !launch.failed; ++block) run_blocks(block, 1);
   }
   return launch.failed ? 1 : 0;
 }

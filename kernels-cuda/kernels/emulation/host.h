@@ -1,15 +1,20 @@
 // Enough of CUDA for kernels/*.cu to compile as C++17 and run on the host.
 //
-// A launch runs its blocks one after another and the threads of a block as fibers, switched only
-// where a thread must wait: __syncthreads, a shuffle, a ballot. What it shows:
+// The threads of a launch are fibers, switched only where a thread must wait or may be late. An
+// ordinary launch runs its blocks one after another; a cooperative one has all of them alive at once
+// (pipeline.h is what such kernels wait with). What it shows:
 //   - indices, tails, masks, reductions: the values, by the same source
 //   - a global access outside the buffers that the launch was given, or misaligned
-//   - a global address written by two threads, or read by one after another wrote it
+//   - a global address written by two threads, or read by one after another wrote it, unless the
+//     launch is cooperative and a barrier of the block or a counter of the grid lies between
+//   - a read through the read-only cache (__ldg) of what the launch wrote
 //   - shared memory read before it was written: every block starts with it full of NaN
-//   - a barrier or a warp operation that some of its threads never reach
+//   - a barrier or a warp operation that some of its threads never reach, a phase that never
+//     completes, a counter that never changes
 //   - a missing barrier, if the order of threads decides the result: launches take an order
 // What it cannot show: the memory model beyond that order, bank conflicts, coalescing, real
-// scheduling, speed, accesses past a shared array, and the last bit of expf.
+// scheduling, speed, accesses past a shared array (past the end of dynamic shared memory, only
+// nearby writes), a loop that for ever changes what another waits for, and the last bit of expf.
 #pragma once
 
 #include <cmath>
@@ -29,8 +34,14 @@ struct Index3 {
 };
 inline Index3 threadIdx, blockIdx, blockDim, gridDim;
 
+struct alignas(8) uint2 {
+  unsigned int x, y;
+};
 struct alignas(16) uint4 {
   unsigned int x, y, z, w;
+};
+struct alignas(8) float2 {
+  float x, y;
 };
 struct alignas(16) float4 {
   float x, y, z, w;
@@ -38,15 +49,19 @@ struct alignas(16) float4 {
 
 namespace emulation {
 
-enum class Meeting : uint8_t { BLOCK, SHUFFLE, BALLOT };
+// What a thread waits for: BLOCK all threads of its block, SHUFFLE, BALLOT and WARP lanes of its
+// warp, and what pipeline.h has: NAMED some warps, PHASE a barrier in shared memory, COUNTER a change
+// of a counter in global memory.
+enum class Meeting : uint8_t { BLOCK, SHUFFLE, BALLOT, WARP, NAMED, PHASE, COUNTER };
 
-// Waits for the other threads of the meeting and gives this thread what it takes from it:
+// Waits for the other threads of one of the first four and gives this thread what it takes from it:
 // SHUFFLE the value of lane `from`, BALLOT the lanes whose value is not zero.
 uint64_t meet(Meeting meeting, unsigned int lanes, uint64_t value, unsigned int from);
 
-// Whether the launch may read or write `bytes` at `address`; if not, the launch has failed.
-bool may_read(const void* address, uint64_t bytes);
-bool may_write(const void* address, uint64_t bytes);
+// Returns if the launch may read or write `bytes` at `address`; if not, the launch has failed. The
+// read-only cache never sees what the launch writes.
+void check_read(const void* address, uint64_t bytes, bool read_only_cache);
+void check_write(const void* address, uint64_t bytes);
 
 inline unsigned int lane() { return threadIdx.x % 32; }
 
@@ -61,20 +76,26 @@ T shuffle(unsigned int lanes, T value, unsigned int from) {
 }
 
 template <class T>
-T read(const T* address) {
-  T value = {};
-  if (may_read(address, sizeof(T))) std::memcpy(&value, address, sizeof(T));
+T read(const T* address, bool read_only_cache) {
+  check_read(address, sizeof(T), read_only_cache);
+  T value;
+  std::memcpy(&value, address, sizeof(T));
   return value;
 }
 
 template <class T>
 void write(T* address, T value) {
-  if (may_write(address, sizeof(T))) std::memcpy(address, &value, sizeof(T));
+  check_write(address, sizeof(T));
+  std::memcpy(address, &value, sizeof(T));
 }
 
 }  // namespace emulation
 
 inline void __syncthreads() { emulation::meet(emulation::Meeting::BLOCK, 0, 0, 0); }
+
+inline void __syncwarp(unsigned int lanes = 0xffffffffu) {
+  emulation::meet(emulation::Meeting::WARP, lanes, 0, emulation::lane());
+}
 
 template <class T>
 T __shfl_xor_sync(unsigned int lanes, T value, unsigned int mask) {
@@ -87,12 +108,10 @@ T __shfl_sync(unsigned int lanes, T value, unsigned int from) {
 }
 
 template <class T>
-T __shfl_up_sync(unsigned int lanes, T value, unsigned int delta) {
+T __shfl_up_sync(unsigned int lanes, T value, unsigned int by) {
   const unsigned int lane = emulation::lane();
-  return emulation::shuffle(lanes, value, lane >= delta ? lane - delta : lane);
+  return emulation::shuffle(lanes, value, lane >= by ? lane - by : lane);
 }
-
-inline void __syncwarp() { emulation::shuffle(0xffffffffu, 0u, emulation::lane()); }
 
 // For shared memory: fibers switch only where they wait, so nothing comes between.
 inline unsigned int atomicAdd(unsigned int* address, unsigned int value) {
@@ -108,12 +127,12 @@ inline unsigned int __ballot_sync(unsigned int lanes, int predicate) {
 
 template <class T>
 T __ldg(const T* address) {
-  return emulation::read(address);
+  return emulation::read(address, true);
 }
 
 template <class T>
 T __ldcg(const T* address) {
-  return emulation::read(address);
+  return emulation::read(address, false);
 }
 
 template <class T>
@@ -121,21 +140,44 @@ void __stcg(T* address, T value) {
   emulation::write(address, value);
 }
 
+inline int __popc(unsigned int bits) { return __builtin_popcount(bits); }
+
+// 1 for bit 0; 0 if no bit is set.
+inline int __ffs(int bits) { return __builtin_ffs(bits); }
+
+// Byte i of the result is the byte of b:a, 0 to 7, that nibble i of the selector names.
+inline unsigned int __byte_perm(unsigned int a, unsigned int b, unsigned int selector) {
+  const uint64_t both = static_cast<uint64_t>(b) << 32 | a;
+  unsigned int result = 0;
+  for (unsigned int i = 0; i < 4; ++i) {
+    const unsigned int from = selector >> 4 * i & 7;
+    result |= static_cast<unsigned int>(both >> 8 * from & 0xff) << 8 * i;
+  }
+  return result;
+}
+
+inline float __fdividef(float a, float b) { return a / b; }
+
 template <class T>
 T min(T a, T b) {
   return b < a ? b : a;
 }
 
-inline float __uint_as_float(unsigned int bits) {
-  float value;
-  std::memcpy(&value, &bits, sizeof value);
-  return value;
+template <class T>
+T max(T a, T b) {
+  return a < b ? b : a;
 }
 
 inline unsigned int __float_as_uint(float value) {
   unsigned int bits;
   std::memcpy(&bits, &value, sizeof bits);
   return bits;
+}
+
+inline float __uint_as_float(unsigned int bits) {
+  float value;
+  std::memcpy(&value, &bits, sizeof value);
+  return value;
 }
 
 struct __half {

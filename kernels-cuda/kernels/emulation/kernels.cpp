@@ -3,6 +3,7 @@
 #include "../gate_up.cu"
 #include "../gemv.cu"
 #include "../select.cu"
+#include "../step.cu"
 #include "faulty.h"
 #include "launch.h"
 
@@ -29,6 +30,27 @@ constexpr Kernel KERNELS[] = {
     KERNEL(down_bf16, DownParams),      KERNEL(down_q4_0, DownParams),
     KERNEL(select_threshold_f32, SelectThresholdParams),
     KERNEL(select_top_k_f32, SelectTopKParams),
+    KERNEL(step_f32, StepParams),       KERNEL(step_f16, StepParams),
+    KERNEL(step_bf16, StepParams),      KERNEL(step_q8_0, StepParams),
+    KERNEL(step_q4_0, StepParams),
+    KERNEL(faulty_cache, GemvParams),
+
+    KERNEL(ring_sum, RingParams),
+    KERNEL(faulty_copy_past_buffer, RingParams),
+    KERNEL(faulty_copy_misaligned, RingParams),
+    KERNEL(faulty_copy_outside_shared, RingParams),
+    KERNEL(faulty_copy_left_behind, RingParams),
+    KERNEL(faulty_copy_of_written, RingParams),
+    KERNEL(faulty_no_wait, RingParams),
+    KERNEL(faulty_no_empty_wait, RingParams),
+    KERNEL(faulty_no_arrival, RingParams),
+    KERNEL(faulty_no_init, RingParams),
+    KERNEL(faulty_too_few_warps, RingParams),
+    KERNEL(faulty_missing_block, RingParams),
+    KERNEL(faulty_no_grid_barrier, RingParams),
+    KERNEL(faulty_no_block_barrier, RingParams),
+    KERNEL(faulty_bad_reset, RingParams),
+    KERNEL(faulty_shared_overrun, RingParams),
 };
 
 }  // namespace
@@ -69,6 +91,22 @@ extern "C" size_t thresher_layout(const char* name, size_t* values, size_t capac
   LAYOUT(SelectTopKParams, offsetof(SelectTopKParams, scores), offsetof(SelectTopKParams, k),
          offsetof(SelectTopKParams, active), offsetof(SelectTopKParams, active_count),
          offsetof(SelectTopKParams, count))
+  LAYOUT(StepPhase, offsetof(StepPhase, weights), offsetof(StepPhase, x),
+         offsetof(StepPhase, x_words), offsetof(StepPhase, y), offsetof(StepPhase, y_words),
+         offsetof(StepPhase, residual), offsetof(StepPhase, active),
+         offsetof(StepPhase, active_count), offsetof(StepPhase, threshold),
+         offsetof(StepPhase, computed), offsetof(StepPhase, rows), offsetof(StepPhase, cols),
+         offsetof(StepPhase, padded_cols), offsetof(StepPhase, row_bytes),
+         offsetof(StepPhase, rows_beside), offsetof(StepPhase, kind),
+         offsetof(StepPhase, activation), offsetof(StepPhase, rows_from),
+         offsetof(StepPhase, x_turn), offsetof(StepPhase, y_turn),
+         offsetof(StepPhase, partial_turn), offsetof(StepPhase, y_threads),
+         offsetof(StepPhase, meet_before))
+  LAYOUT(StepParams, offsetof(StepParams, phases), offsetof(StepParams, partials),
+         offsetof(StepParams, selected), offsetof(StepParams, selected_counts),
+         offsetof(StepParams, counters), offsetof(StepParams, phase_count),
+         offsetof(StepParams, slot_bytes), offsetof(StepParams, slots),
+         offsetof(StepParams, slots_in_flight))
   return 0;
 }
 
@@ -85,5 +123,20 @@ extern "C" int64_t thresher_constant(const char* name) {
   CONSTANT(THRESHER_SELECT_MAX_SCORES)
   CONSTANT(THRESHER_RELU)
   CONSTANT(THRESHER_SILU)
+  CONSTANT(THRESHER_STEP_THREADS)
+  CONSTANT(THRESHER_STEP_CONSUMERS)
+  CONSTANT(THRESHER_STEP_NEURONS)
+  CONSTANT(THRESHER_STEP_BLOCKS)
+  CONSTANT(THRESHER_STEP_SLOTS)
+  CONSTANT(THRESHER_STEP_STRETCH)
+  CONSTANT(THRESHER_STEP_COLUMNS)
+  CONSTANT(THRESHER_PROJECT)
+  CONSTANT(THRESHER_FFN)
+  CONSTANT(THRESHER_EVERY_ROW)
+  CONSTANT(THRESHER_LISTED)
+  CONSTANT(THRESHER_SELECTED)
+  CONSTANT(THRESHER_IDENTITY)
+  CONSTANT(THRESHER_TURN)
+  CONSTANT(THRESHER_ALTERNATES)
   return -1;
 }

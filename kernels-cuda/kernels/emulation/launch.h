@@ -25,12 +25,25 @@ struct EmulatedBuffer {
   uint32_t writable;
 };
 
-// Runs `blocks` blocks of `threads` threads of the kernel. `order` 0 takes the threads in ascending
-// order at every turn; any other value seeds an order of its own. Returns 0, or 1 with the first
-// fault in `message`.
-int thresher_emulate(const char* name, const void* params, uint32_t blocks, uint32_t threads,
-                     const EmulatedBuffer* buffers, size_t buffer_count, uint64_t order,
-                     char* message, size_t message_capacity);
+// A launch of `blocks` blocks of `threads` threads.
+struct EmulatedLaunch {
+  const char* name;
+  const void* params;
+  const EmulatedBuffer* buffers;
+  size_t buffer_count;
+  // 0 takes the threads in ascending order at every turn and lands bulk copies when nothing else can
+  // happen; any other value seeds an order of its own.
+  uint64_t order;
+  uint32_t blocks;
+  uint32_t threads;
+  // Dynamic shared memory of a block.
+  uint32_t shared_bytes;
+  // 1: all blocks are alive at once and may wait for each other. 0: one after another.
+  uint32_t cooperative;
+};
+
+// Returns 0, or 1 with the first fault in `message`.
+int thresher_emulate(const EmulatedLaunch* launch, char* message, size_t message_capacity);
 
 // Size, alignment and field offsets of a parameter struct as this compiler lays it out, in order of
 // declaration; the count of values, or 0 if there is no such struct or no room.
