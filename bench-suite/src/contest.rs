@@ -73,7 +73,12 @@ pub fn compare(plan: &Plan, peers: &[Box<dyn Peer>], machine: Machine, provenanc
     let theirs = peers.iter().map(|p| Contestant { name: p.name().to_owned(), version: p.version() });
     Ok(Comparison {
         contestants: [ours].into_iter().chain(theirs).collect(),
-        measured: MeasuredMachine { machine, provenance, bandwidth: best_per_thread_count(&cpus, &bandwidth) },
+        measured: MeasuredMachine {
+            machine,
+            provenance,
+            bandwidth: best_per_thread_count(&cpus, &bandwidth),
+            copy_bandwidth: None,
+        },
         threads: cpu.threads(),
         contests,
     })

@@ -1,6 +1,7 @@
 //! The report's table on the terminal.
 
 use cost_model::{
+    machine::Machine,
     origin::Sourced,
     report::{Report, Row},
 };
@@ -44,11 +45,14 @@ fn group(row: &Row) -> (&str, &str, &str) {
 
 fn title(report: &Report, row: &Row) -> String {
     let c = &row.configuration;
-    let cpu = report.machine(&c.machine).map_or("", |m| &m.cpu_model);
+    let machine = report.machine(&c.machine);
+    let name = machine.map_or("", Machine::name);
+    let gpu = machine.is_some_and(|m| m.measured_gpu().is_some());
+    let threads = if gpu { String::new() } else { format!("{} threads of ", c.threads) };
     let memory = if row.fits { "" } else { ", as if its memory held the model" };
     format!(
-        "\n{} in {} on {} threads of {cpu} ({}), {}, context {}{memory}\n",
-        c.model, c.format, c.threads, c.machine, c.isa, c.context_tokens
+        "\n{} in {} on {threads}{name} ({}), {}, context {}{memory}\n",
+        c.model, c.format, c.machine, c.isa, c.context_tokens
     )
 }
 

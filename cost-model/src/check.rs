@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 
 use crate::estimate::Estimate;
+use crate::machine::CUDA;
 use crate::operator::Operator;
 use crate::record::{Measurement, Record, RecordError, SCHEMA};
 
@@ -30,6 +31,9 @@ impl Record {
             return Err(invalid(name, "machine.fingerprint", fault));
         }
         self.check_bandwidth(name)?;
+        if let Some(copy) = &self.copy_bandwidth {
+            check_estimate(copy, "copy_bandwidth", name)?;
+        }
         if let Some(share) = self.huge_page_share.filter(|share| !(0.0..=1.0).contains(share)) {
             return Err(invalid(name, "huge_page_share", format!("is {share}, wanted 0 to 1")));
         }
@@ -71,8 +75,8 @@ impl Record {
     }
 
     fn fault(&self, m: &Measurement) -> Option<String> {
-        let cuda = m.isa == "cuda" && self.machine.gpu.is_some();
-        if !(self.machine.is_cpu_isa(&m.isa) || cuda) {
+        let cuda = m.isa == CUDA && self.machine.gpu.is_some();
+        if !(self.machine.reads_own_memory(&m.isa) || cuda) {
             let own = self.machine.isa.join(", ");
             Some(format!("has isa `{}`, the machine has {own}", m.isa))
         } else if m.rows == 0 || m.cols == 0 || m.threads == 0 {
@@ -98,9 +102,9 @@ impl Record {
         own.or_else(|| more.map(|b| b.bytes_per_s.high).reduce(f64::max))
     }
 
-    /// Main memory cannot deliver bytes faster than the same machine measured.
+    /// Memory cannot deliver bytes faster than the same machine measured.
     fn check_roof(&self, m: &Measurement, name: &str) -> Result<(), RecordError> {
-        let cache = self.machine.l3_bytes.max(self.machine.l2_bytes);
+        let cache = self.machine.last_cache_bytes();
         // By shape, not by what the record says: a record may not talk its way under the roof.
         let bytes = m.bytes.max(m.weight_bytes());
         let in_memory = bytes > RESIDENT_CACHES.saturating_mul(cache);
@@ -109,7 +113,7 @@ impl Record {
         };
         let floor = bytes as f64 / roof;
         let too_fast = m.seconds.high < floor * (1.0 - ROOF_SLACK);
-        if in_memory && too_fast && self.machine.is_cpu_isa(&m.isa) {
+        if in_memory && too_fast && self.machine.reads_own_memory(&m.isa) {
             return Err(RecordError::BeatsRoof {
                 name: name.to_owned(),
                 thing: m.key().to_string(),

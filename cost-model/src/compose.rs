@@ -233,6 +233,8 @@ impl<'a> Composer<'a> {
         }
         if c.scorer == Scorer::Gate {
             terms.push(self.ffn(c, "FFN, gate first", Operator::FfnGateFirst)?);
+        } else if self.measured_whole_alone(c) {
+            terms.push(self.ffn(c, "FFN", Operator::Ffn)?);
         } else {
             terms.push(self.ffn(c, "FFN gate and up", Operator::GateUp)?);
             terms.push(self.ffn(c, "FFN down", Operator::Down)?);
@@ -273,6 +275,12 @@ impl<'a> Composer<'a> {
         };
         let readings: Vec<_> = c.densities.value.iter().map(layer).collect();
         Ok(self.term(name, operator, curves, &readings, 1))
+    }
+
+    /// Whether the FFN was measured in one piece and its parts were not: a GPU runs it as one phase.
+    fn measured_whole_alone(&self, c: &Configuration) -> bool {
+        let has = |operator| self.family(c, operator).is_ok();
+        has(Operator::Ffn) && !(has(Operator::GateUp) && has(Operator::Down))
     }
 
     fn predictor(&self, c: &Configuration, rank: usize) -> Result<Term, ComposeError> {
@@ -321,7 +329,7 @@ impl<'a> Composer<'a> {
 
     fn kv_cache_at_bandwidth(&self, c: &Configuration) -> Result<Term, ComposeError> {
         let record = self.record;
-        let own = record.machine.is_cpu_isa(&c.isa);
+        let own = record.machine.reads_own_memory(&c.isa);
         let bandwidth = record.bandwidth_at(c.threads).filter(|_| own).ok_or_else(|| ComposeError::Unmeasured {
             wanted: format!("read bandwidth for {} at {} threads", c.isa, c.threads),
             have: list(

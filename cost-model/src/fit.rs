@@ -61,8 +61,8 @@ fn line(record: &Record, family: &Family, points: &[&Measurement]) -> Option<Fit
     }
     let points = || points.iter().map(|m| (m.bytes as f64, m.seconds.median));
     let line = Affine::fit(points()).filter(|line| line.slope > 0.0)?;
-    let on_cpu = record.machine.is_cpu_isa(&family.isa);
-    let roof = record.bandwidth_at(family.threads).filter(|_| on_cpu);
+    let own = record.machine.reads_own_memory(&family.isa);
+    let roof = record.bandwidth_at(family.threads).filter(|_| own);
     Some(Fit {
         operator: family.operator,
         isa: family.isa.clone(),

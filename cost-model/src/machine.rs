@@ -4,7 +4,13 @@ use serde::{Deserialize, Serialize};
 
 use crate::hash::short_hash;
 
-/// A machine as far as it decides how fast a kernel runs.
+/// What a GPU's kernels run with, where a processor has instruction sets.
+pub const CUDA: &str = "cuda";
+
+/// A machine as far as it decides how fast a kernel runs: its processor, or the GPU in it.
+///
+/// A record is of one of the two. That of a GPU has [`CUDA`] as its only instruction set and says of the processor what
+/// host the GPU was in; bandwidth and memory are then those of the GPU.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Machine {
@@ -42,6 +48,20 @@ pub struct Gpu {
     pub compute_capability: String,
     /// Device memory.
     pub memory_bytes: u64,
+    /// Level 2 cache; 0 if unknown.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub l2_bytes: u64,
+    /// Streaming multiprocessors; 0 if unknown.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub multiprocessors: u64,
+    /// The driver and the CUDA release that it supports.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub driver: Option<String>,
+}
+
+#[allow(clippy::trivially_copy_pass_by_ref, reason = "serde passes references")]
+fn is_zero(n: &u64) -> bool {
+    *n == 0
 }
 
 impl Machine {
@@ -68,8 +88,34 @@ impl Machine {
         self
     }
 
-    /// Whether a kernel with this instruction set reads main memory, not device memory.
-    pub(crate) fn is_cpu_isa(&self, isa: &str) -> bool {
+    /// The GPU of this machine as one of its own, to be measured into a record of its own; `None` without a usable one.
+    pub fn as_gpu(&self) -> Option<Self> {
+        self.gpu.as_ref()?;
+        Some(Self { isa: vec![CUDA.to_owned()], ..self.clone() }.with_fingerprint())
+    }
+
+    /// The GPU, if it is what was measured.
+    pub fn measured_gpu(&self) -> Option<&Gpu> {
+        self.gpu.as_ref().filter(|_| self.isa == [CUDA])
+    }
+
+    /// Name of what was measured.
+    pub fn name(&self) -> &str {
+        self.measured_gpu().map_or(&self.cpu_model, |gpu| &gpu.name)
+    }
+
+    /// Memory that weights lie in.
+    pub fn weight_memory_bytes(&self) -> u64 {
+        self.measured_gpu().map_or(self.memory_bytes, |gpu| gpu.memory_bytes)
+    }
+
+    /// The last cache before that memory; 0 if unknown.
+    pub fn last_cache_bytes(&self) -> u64 {
+        self.measured_gpu().map_or(self.l3_bytes.max(self.l2_bytes), |gpu| gpu.l2_bytes)
+    }
+
+    /// Whether a kernel with this instruction set reads the memory whose bandwidth this machine's record has.
+    pub(crate) fn reads_own_memory(&self, isa: &str) -> bool {
         self.isa.iter().any(|own| own == isa)
     }
 }
@@ -98,7 +144,7 @@ pub(crate) mod tests {
     #[test]
     fn every_field_moves_the_fingerprint() {
         let base = example();
-        let gpu = Gpu { name: "G".into(), compute_capability: "9.0".into(), memory_bytes: 1 };
+        let gpu = gpu();
         let changes: [fn(&mut Machine); 9] = [
             |m| m.cpu_model.push('x'),
             |m| m.cpu_vendor.push('x'),
@@ -123,5 +169,31 @@ pub(crate) mod tests {
         seen.dedup();
         assert_eq!(seen.len(), 11);
         assert_eq!(base.clone().with_fingerprint(), base);
+    }
+
+    fn gpu() -> Gpu {
+        let [name, compute_capability] = ["G".into(), "9.0".into()];
+        Gpu { name, compute_capability, memory_bytes: 1, l2_bytes: 3, multiprocessors: 2, driver: None }
+    }
+
+    #[test]
+    fn a_gpu_is_a_machine_of_its_own() {
+        let host = Machine { gpu: Some(gpu()), ..example() }.with_fingerprint();
+        let own = host.as_gpu().unwrap();
+        assert_eq!((own.name(), own.weight_memory_bytes(), own.last_cache_bytes()), ("G", 1, 3));
+        assert_eq!((host.name(), host.weight_memory_bytes()), ("Example 2-core", 24 << 30));
+        assert_ne!(own.fingerprint, host.fingerprint);
+        assert_eq!(own.fingerprint, own.compute_fingerprint());
+        assert!(own.reads_own_memory(CUDA) && !own.reads_own_memory("avx2") && !host.reads_own_memory(CUDA));
+        assert_eq!(example().as_gpu(), None);
+    }
+
+    /// Records from before a GPU told its cache and driver keep their fingerprints.
+    #[test]
+    fn what_a_gpu_does_not_tell_is_left_out() {
+        let bare = Gpu { l2_bytes: 0, multiprocessors: 0, ..gpu() };
+        let json = serde_json::to_string(&bare).unwrap();
+        assert_eq!(json, r#"{"name":"G","compute_capability":"9.0","memory_bytes":1}"#);
+        assert_eq!(serde_json::from_str::<Gpu>(&json).unwrap(), bare);
     }
 }

@@ -11,6 +11,9 @@ const OWN_PRICES: &str = include_str!("../data/prices.csv");
 /// The instance whose share prices a machine without a list price.
 const YARDSTICK: (&str, &str) = ("CPU", "AWS r7i.24xlarge");
 
+/// What a GPU without an offer of its own is priced as, by the memory that it has.
+const GPU_YARDSTICK: (&str, u64) = ("H100", 80_000_000_000);
+
 const SECONDS_PER_HOUR: f64 = 3600.0;
 const TOKENS_PER_MTOK: f64 = 1e6;
 const BYTES_PER_GIB: f64 = (1_u64 << 30) as f64;
@@ -213,6 +216,54 @@ impl Prices {
         );
         Ok(Sourced::new(share * instance.usd.value, Origin::assumed(why)))
     }
+
+    /// USD per hour of as many rented GPUs of that name as hold `need_bytes`.
+    ///
+    /// The offer is the cheapest of those to rent by the hour (not to own). A GPU that nobody offers is priced as an
+    /// H100 of its memory, which is assumed; so is that several GPUs would do as one does.
+    ///
+    /// # Errors
+    /// [`MoneyError::Unknown`] if the table lacks the H100.
+    pub fn gpu_usd_per_hour(&self, name: &str, memory_bytes: u64, need_bytes: u64) -> Result<Sourced<f64>, MoneyError> {
+        let rented = |wanted: &dyn Fn(&Price) -> bool| {
+            let offers = self.iter().filter(|p| p.unit == PriceUnit::UsdPerHour && !p.offer.starts_with("owning"));
+            offers.filter(|p| wanted(p)).min_by(|a, b| a.usd.value.total_cmp(&b.usd.value))
+        };
+        let (yardstick, yardstick_bytes) = GPU_YARDSTICK;
+        let (usd, origin) = match rented(&|p| names_gpu(&p.item, name)) {
+            Some(Price { usd, .. }) => (usd.value, usd.origin.clone()),
+            None => {
+                let offer = rented(&|p| p.item == yardstick).ok_or_else(|| MoneyError::Unknown {
+                    item: yardstick.to_owned(),
+                    offer: "any".to_owned(),
+                    known: "none".to_owned(),
+                })?;
+                let why = format!("no offer of {name} is known: priced by its memory as an {yardstick} is");
+                (offer.usd.value * memory_bytes as f64 / yardstick_bytes as f64, Origin::assumed(why))
+            }
+        };
+        let gpus = need_bytes.div_ceil(memory_bytes.max(1)).max(1);
+        if gpus == 1 {
+            return Ok(Sourced::new(usd, origin));
+        }
+        let why = format!("charged for the {gpus} GPUs that hold the model, as fast as one; {origin}");
+        Ok(Sourced::new(gpus as f64 * usd, Origin::assumed(why)))
+    }
+}
+
+/// Whether an item of the table, such as `RTX4090` or `A100-80G`, is the GPU that its driver calls `name`, such as
+/// `NVIDIA GeForce RTX 4090` or `NVIDIA A100-SXM4-80GB`: each part of the item is one word of it or several in a row.
+fn names_gpu(item: &str, name: &str) -> bool {
+    let words: Vec<&str> = name.split([' ', '-']).collect();
+    let said = |part: &str| {
+        (0..words.len()).any(|first| {
+            (first + 1..=words.len()).any(|end| {
+                let run = words[first..end].concat();
+                run == part || part.ends_with('G') && run.strip_suffix('B') == Some(part)
+            })
+        })
+    };
+    item.split('-').all(said)
 }
 
 /// USD per million tokens: `usd_per_hour / (tok_s * 3600 * utilisation) * 1e6`.
@@ -283,6 +334,39 @@ mod tests {
         assert!((usd(2, 24).value - 6.3504 * 24.0 / 768.0).abs() < 1e-12);
         assert!((usd(48, 24).value - 6.3504 / 2.0).abs() < 1e-12);
         assert_eq!(usd(2, 24).origin.kind(), "assumed");
+    }
+
+    #[test]
+    fn gpus_are_known_by_what_their_driver_calls_them() {
+        for (item, name) in [
+            ("H200", "NVIDIA H200"),
+            ("H100", "NVIDIA H100 80GB HBM3"),
+            ("A100-80G", "NVIDIA A100-SXM4-80GB"),
+            ("RTX4090", "NVIDIA GeForce RTX 4090"),
+            ("L40S", "NVIDIA L40S"),
+            ("RTX6000Ada", "NVIDIA RTX 6000 Ada Generation"),
+            ("A6000", "NVIDIA RTX A6000"),
+        ] {
+            assert!(names_gpu(item, name), "{item} {name}");
+        }
+        for (item, name) in
+            [("H200", "NVIDIA GH200 480GB"), ("A100-80G", "NVIDIA A100-SXM4-40GB"), ("B200", "NVIDIA GB200")]
+        {
+            assert!(!names_gpu(item, name), "{item} {name}");
+        }
+    }
+
+    #[test]
+    fn a_gpu_costs_what_it_rents_for_and_as_many_as_hold_the_model() {
+        let prices = Prices::own().unwrap();
+        let usd = |name, memory, need| prices.gpu_usd_per_hour(name, memory, need).unwrap();
+        let one = usd("NVIDIA H200", 141, 70);
+        assert_eq!((one.value, one.origin.kind()), (2.6, "published"));
+        let two = usd("NVIDIA H200", 141, 142);
+        assert_eq!((two.value, two.origin.kind()), (5.2, "assumed"));
+        let other = usd("Other GPU", 40_000_000_000, 1);
+        assert_eq!((other.value, other.origin.kind()), (2.29 / 2.0, "assumed"));
+        assert!(other.origin.to_string().contains("Other GPU"));
     }
 
     #[test]

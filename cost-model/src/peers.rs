@@ -168,7 +168,7 @@ impl Comparison {
             speedup_low: t.speedup.map(|s| s.low),
             speedup_high: t.speedup.map(|s| s.high),
             crossover: contest.crossover.filter(|_| t.who == OURS).map(|c| c.to_string()),
-            cpu: self.measured.machine.cpu_model.clone(),
+            cpu: self.measured.machine.name().to_owned(),
             origin: self.origin(&t.seconds).to_string(),
         }
     }

@@ -26,8 +26,12 @@ pub struct Record {
     pub machine: Machine,
     /// By what, and when.
     pub provenance: Provenance,
-    /// Read bandwidth of main memory.
+    /// Read bandwidth of main memory, or of the GPU's own.
     pub bandwidth: Vec<Bandwidth>,
+    /// Bandwidth of a copy within a GPU's memory, bytes read plus bytes written: what others call the bandwidth of a GPU.
+    /// A kernel that only reads is faster, so the roof is [`bandwidth`](Self::bandwidth). Absent for a processor.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub copy_bandwidth: Option<Estimate>,
     /// Share of the weights that lay on huge pages while they were read; absent where the system does not tell.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub huge_page_share: Option<f64>,
@@ -51,11 +55,11 @@ pub struct Provenance {
     pub command: String,
 }
 
-/// Read bandwidth of main memory, over buffers far larger than the caches.
+/// Read bandwidth of memory, over buffers far larger than the caches.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Bandwidth {
-    /// Threads that read.
+    /// Threads that read; 1 for a GPU.
     pub threads: usize,
     /// Bytes per second of all of them together.
     pub bytes_per_s: Estimate,
@@ -79,7 +83,7 @@ pub struct Measurement {
     pub cols: usize,
     /// Share of rows computed; 1 for predictor and select, which read all they are given.
     pub density: f64,
-    /// Threads.
+    /// Threads; 1 for a GPU.
     pub threads: usize,
     /// Bytes touched by one call.
     pub bytes: u64,
@@ -255,6 +259,7 @@ impl Record {
             machine,
             provenance,
             bandwidth: Vec::new(),
+            copy_bandwidth: None,
             huge_page_share: None,
             measurements: Vec::new(),
         }
@@ -356,6 +361,8 @@ impl Record {
                 None => self.bandwidth.push(new),
             }
         }
+        let copies = [self.copy_bandwidth, other.copy_bandwidth];
+        self.copy_bandwidth = copies.into_iter().flatten().reduce(|a, b| if a.median < b.median { b } else { a });
         let shares = [self.huge_page_share, other.huge_page_share];
         self.huge_page_share = shares.into_iter().flatten().reduce(f64::min);
         self.measurements.extend(other.measurements);

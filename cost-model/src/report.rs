@@ -16,7 +16,7 @@ use serde::Serialize;
 
 use crate::anchors::{AnchorError, Anchors, Bounds};
 use crate::compose::{ComposeError, DENSE, Term};
-use crate::estimate::Interval;
+use crate::estimate::{Estimate, Interval};
 use crate::evaluation::Evaluation;
 use crate::machine::Machine;
 use crate::memory::Memory;
@@ -115,6 +115,9 @@ pub struct MeasuredMachine {
     pub provenance: Provenance,
     /// Its read bandwidth.
     pub bandwidth: Vec<Bandwidth>,
+    /// A GPU's copy bandwidth, bytes read plus bytes written.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub copy_bandwidth: Option<Estimate>,
 }
 
 /// Code accuracy of a model run densely.
@@ -432,6 +435,7 @@ impl MeasuredMachine {
             machine: record.machine.clone(),
             provenance: record.provenance.clone(),
             bandwidth: record.bandwidth.clone(),
+            copy_bandwidth: record.copy_bandwidth,
         }
     }
 }

@@ -34,6 +34,7 @@ fn comparison(name: &str) -> Comparison {
             machine: synthetic::machine(name, 2, 1 << 34),
             provenance,
             bandwidth: vec![Bandwidth { threads: 2, bytes_per_s: synthetic::estimate(3e10) }],
+            copy_bandwidth: None,
         },
         threads: 2,
         contestants: vec![contestant(OURS), contestant("one"), contestant("two")],

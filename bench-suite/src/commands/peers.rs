@@ -98,7 +98,8 @@ fn for_people(comparison: &Comparison) -> String {
             [b.bytes_per_s.median, b.bytes_per_s.low, b.bytes_per_s.high].map(|v| v / BYTES_PER_GB);
         text += &format!(
             "read bandwidth of {}, {} threads: {median:.1} GB/s measured ({low:.1} to {high:.1})\n",
-            comparison.measured.machine.cpu_model, b.threads
+            comparison.measured.machine.name(),
+            b.threads
         );
     }
     text

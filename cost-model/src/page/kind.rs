@@ -11,7 +11,9 @@ const KINDS: [&str; 10] =
     ["dense", "fixed", "per-layer", "top-k", "statistical-top-k", "top-p", "relative", "budget", "dynamic", "oracle"];
 
 /// Parts of a token in the order in which bars stack them.
-const PARTS: [(&str, &str); 7] = [
+const PARTS: [(&str, &str); 8] = [
+    // One of a kind: whoever measures it whole has no parts of it.
+    ("FFN", "part-gate-up"),
     ("FFN gate and up", "part-gate-up"),
     ("FFN down", "part-down"),
     ("attention projections", "part-attention"),

@@ -97,8 +97,9 @@ pub(super) fn machine(measured: &MeasuredMachine) -> Markup {
     };
     html! {
         div.machine {
-            h4 { (m.cpu_model) }
+            h4 { (m.name()) }
             dl.facts {
+                @if m.measured_gpu().is_some() { div { dt { "Host" } dd { (m.cpu_model) } } }
                 div { dt { "Cores" } dd { (m.logical_cores) " logical, " (m.cpu_vendor) } }
                 div { dt { "Instruction sets" } dd { (m.isa.join(", ")) } }
                 div { dt { "Caches" } dd { "L2 " (size(m.l2_bytes)) ", last level " (size(m.l3_bytes)) } }
@@ -106,6 +107,9 @@ pub(super) fn machine(measured: &MeasuredMachine) -> Markup {
                 div { dt { "GPU" } dd { @match &m.gpu {
                     Some(gpu) => {
                         (gpu.name) ", compute capability " (gpu.compute_capability) ", " (size(gpu.memory_bytes))
+                        @if gpu.multiprocessors > 0 { ", " (gpu.multiprocessors) " multiprocessors" }
+                        @if gpu.l2_bytes > 0 { ", L2 " (size(gpu.l2_bytes)) }
+                        @if let Some(driver) = &gpu.driver { ", driver " (driver) }
                     }
                     None => "none usable",
                 } } }
@@ -114,12 +118,24 @@ pub(super) fn machine(measured: &MeasuredMachine) -> Markup {
                     @let gb = |v: f64| fixed(v / BYTES_PER_GB, 1);
                     @let e = &b.bytes_per_s;
                     div {
-                        dt { "Read bandwidth, " (b.threads) @if b.threads == 1 { " thread" } @else { " threads" } }
+                        dt {
+                            "Read bandwidth"
+                            @if m.measured_gpu().is_none() {
+                                ", " (b.threads) @if b.threads == 1 { " thread" } @else { " threads" }
+                            }
+                        }
                         dd {
                             span.figure.measured title={ (e.samples) " samples" } { (gb(e.median)) " GB/s" }
                             span.interval { (gb(e.low)) "–" (gb(e.high)) }
                         }
                     }
+                }
+                @if let Some(copy) = &measured.copy_bandwidth {
+                    div { dt { "Copy bandwidth" } dd {
+                        span.figure.measured title={ (copy.samples) " samples" } {
+                            (fixed(copy.median / BYTES_PER_GB, 1)) " GB/s read and written"
+                        }
+                    } }
                 }
                 div { dt { "Measured by" } dd {
                     "thresher " (p.thresher) ", commit " code { (p.commit) } @if p.dirty { " with uncommitted changes" }

@@ -2,6 +2,7 @@
 
 use maud::{Markup, html};
 
+use crate::machine::Machine;
 use crate::number::{fixed, percent, significant};
 use crate::origin::{Origin, Sourced};
 use crate::quality::Accuracy;
@@ -58,7 +59,7 @@ pub(super) fn configurations(report: &Report, sources: &Sources) -> Markup {
 }
 
 fn machine(report: &Report, fingerprint: &str) -> Markup {
-    let cpu = report.machine(fingerprint).map(|m| &m.cpu_model);
+    let cpu = report.machine(fingerprint).map(Machine::name);
     html! { td title=[cpu] { code { (fingerprint.get(..6).unwrap_or_default()) } } }
 }
 

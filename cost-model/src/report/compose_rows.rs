@@ -16,8 +16,9 @@ use super::{DenseAccuracy, PolicyOutcome, ReportError, Row, Tail};
 
 const BYTES_PER_GB: f64 = 1e9;
 
-/// Operators without which not even dense can be composed.
-const DENSE_OPERATORS: [Operator; 3] = [Operator::Gemv, Operator::GateUp, Operator::Down];
+/// Operators of which one set must be complete for so much as dense to be composed.
+const DENSE_OPERATORS: [&[Operator]; 2] =
+    [&[Operator::Gemv, Operator::GateUp, Operator::Down], &[Operator::Gemv, Operator::Ffn]];
 
 /// With what a record's rows are composed.
 #[derive(Clone, Debug)]
@@ -69,7 +70,7 @@ impl Bench<'_> {
         let own: Vec<&PolicyOutcome> = outcomes.iter().filter(|o| o.model == self.model.name).collect();
         let Some(setting) = self.setting(&own)? else {
             notes.push(format!(
-                "{place}: skipped; the record lacks gemv, gate_up and down in {} at a thread count with a measured \
+                "{place}: skipped; the record lacks gemv, gate_up and down (or ffn) in {} at a thread count with a measured \
                  bandwidth; measure them on that machine",
                 self.format
             ));
@@ -106,7 +107,8 @@ impl Bench<'_> {
         };
         let Some(dense) = outcomes.iter().find(|o| o.policy == DENSE) else { return Ok(None) };
         for threads in threads {
-            let complete = |isa: &&String| DENSE_OPERATORS.iter().all(|op| measured(*op, threads, isa));
+            let complete =
+                |isa: &&String| DENSE_OPERATORS.iter().any(|set| set.iter().all(|op| measured(*op, threads, isa)));
             let mut best: Option<(f64, Setting)> = None;
             for isa in record.machine.isa.iter().filter(complete) {
                 let setting = Setting { threads, isa: isa.clone() };
@@ -163,7 +165,7 @@ impl Bench<'_> {
         Ok(Row {
             configuration: ConfigurationRow::new(&machine.fingerprint, &configuration, &composed, &worth),
             memory: composed.memory,
-            fits: need <= machine.memory_bytes,
+            fits: need <= machine.weight_memory_bytes(),
             p95: self.tail(outcome, &configuration)?,
             usd_per_mtok: Sourced::new(
                 usd,
@@ -187,6 +189,9 @@ impl Bench<'_> {
             return Ok(given.clone());
         }
         let machine = &self.composer.record().machine;
+        if let Some(gpu) = machine.measured_gpu() {
+            return Ok(self.prices.gpu_usd_per_hour(&gpu.name, gpu.memory_bytes, need)?);
+        }
         let charged = machine.memory_bytes.max(need);
         let mut price = self.prices.machine_usd_per_hour(machine.logical_cores, charged)?;
         if let (true, Origin::Assumed { why }) = (need > machine.memory_bytes, &mut price.origin) {
@@ -233,7 +238,7 @@ impl Bench<'_> {
             "{place}: needs up to {:.0} GB, the machine has {:.0} GB; its rows say what the machine would do with the \
              memory, and {charged}",
             gb(most),
-            gb(self.composer.record().machine.memory_bytes),
+            gb(self.composer.record().machine.weight_memory_bytes()),
         ));
     }
 

@@ -1,6 +1,8 @@
 //! The answer in a few plain sentences, computed from the rows.
 
+use crate::machine::Machine;
 use crate::number::{correlation, listed, percent, significant};
+use crate::origin::Origin;
 
 use super::{PerForm, Report, Row};
 
@@ -27,7 +29,7 @@ fn dense_rows(report: &Report) -> Vec<&Row> {
 fn dense(report: &Report) -> Option<String> {
     let rows = dense_rows(report);
     let first = &rows.first()?.configuration;
-    let cpu = report.machine(&first.machine).map_or("this machine", |m| &m.cpu_model);
+    let cpu = report.machine(&first.machine).map_or("this machine", Machine::name);
     let speed = |r: &&Row| format!("{} tok/s in {}", significant(r.configuration.tok_s, 2), r.configuration.format);
     let speeds: Vec<String> = rows.iter().map(speed).collect();
     Some(format!("Composed from kernels measured on {cpu}, dense {} decodes at {}.", first.model, listed(&speeds)))
@@ -38,11 +40,15 @@ fn money(report: &Report) -> Option<String> {
     let first = rows.first()?;
     let costs: Vec<String> =
         rows.iter().map(|r| format!("${}", significant(r.configuration.usd_per_mtok, 3))).collect();
-    let price = if report.scenario.usd_per_hour.is_some() { "the given price" } else { "an assumed price" };
+    let price = match (&report.scenario.usd_per_hour, &first.usd_per_hour.origin) {
+        (Some(_), _) => "the given price",
+        (None, Origin::Published { .. }) => "a published price",
+        (None, _) => "an assumed price",
+    };
     let utilisation = percent(report.scenario.utilisation.value);
     let text = format!("At {price} and {utilisation} utilisation that is {} per million tokens", listed(&costs));
     let held = rows.iter().filter(|r| r.fits).count();
-    let memory = report.machine(&first.configuration.machine)?.memory_bytes as f64 / BYTES_PER_GB;
+    let memory = report.machine(&first.configuration.machine)?.weight_memory_bytes() as f64 / BYTES_PER_GB;
     Some(if held == rows.len() {
         format!("{text}.")
     } else {

@@ -28,13 +28,13 @@ fn feeds(record: &Record, m: &Measurement, row: &Row) -> bool {
     here && same && c.threads == m.threads && m.operator != Operator::Select
 }
 
-/// Selection works in cache, and a GPU's memory has its own roof: no ratio unless one was measured.
+/// Selection works in cache, and a GPU's kernel in a processor's record in other memory: no ratio unless one was measured.
 fn roof_ratio(record: &Record, m: &Measurement) -> Option<Sourced<Interval>> {
     if let Some(paired) = &m.ratio {
         return Some(Sourced::new(paired.interval(), record.origin(paired.samples)));
     }
-    let on_cpu = record.machine.is_cpu_isa(&m.isa) && m.operator != Operator::Select && m.bytes > 0;
-    let bandwidth = record.bandwidth_at(m.threads).filter(|_| on_cpu)?;
+    let from_memory = record.machine.reads_own_memory(&m.isa) && m.operator != Operator::Select && m.bytes > 0;
+    let bandwidth = record.bandwidth_at(m.threads).filter(|_| from_memory)?;
     let bytes_per_s = bandwidth.median;
     let ratio = m.seconds.interval().scale(bytes_per_s / m.bytes as f64);
     let from = format!("seconds over {} bytes at {:.2} GB/s, timed apart", m.bytes, bytes_per_s / 1e9);

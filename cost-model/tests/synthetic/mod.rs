@@ -7,7 +7,7 @@ use cost_model::evaluation::{
     EvaluatedModel, Evaluation, FamilyProblems, LayerEvaluation, PolicyEvaluation, SCHEMA as QUALITY_SCHEMA,
 };
 use cost_model::format::WeightFormat;
-use cost_model::machine::Machine;
+use cost_model::machine::{CUDA, Gpu, Machine};
 use cost_model::operator::Operator;
 use cost_model::origin::{Origin, Sourced};
 use cost_model::record::{Bandwidth, Measurement, Provenance, Record};
@@ -81,24 +81,28 @@ pub(crate) fn record(machine: Machine, bytes_per_s: f64) -> Record {
         }
     }
     for (policy, seconds) in SELECTS {
-        record.measurements.push(Measurement {
-            operator: Operator::Select,
-            kernel: "select/scalar/f32".into(),
-            isa: "scalar".into(),
-            format: WeightFormat::F32,
-            rows: FFN.0,
-            cols: 1,
-            density: 1.0,
-            threads: 1,
-            bytes: 4 * FFN.0 as u64,
-            seconds: estimate(seconds),
-            ratio: None,
-            policy: Some(policy.into()),
-            rank: None,
-        });
+        record.measurements.push(selection("scalar", policy, seconds));
     }
     record.check("synthetic").unwrap();
     record
+}
+
+fn selection(isa: &str, policy: &str, seconds: f64) -> Measurement {
+    Measurement {
+        operator: Operator::Select,
+        kernel: format!("select/{isa}/f32"),
+        isa: isa.into(),
+        format: WeightFormat::F32,
+        rows: FFN.0,
+        cols: 1,
+        density: 1.0,
+        threads: 1,
+        bytes: 4 * FFN.0 as u64,
+        seconds: estimate(seconds),
+        ratio: None,
+        policy: Some(policy.into()),
+        rank: None,
+    }
 }
 
 struct Bench {
@@ -150,6 +154,33 @@ pub(crate) fn small() -> Record {
 /// 64 cores and 512 GiB: holds it.
 pub(crate) fn large() -> Record {
     record(machine("Synthetic 64-core (nothing was measured)", 64, 512 << 30), 240e9)
+}
+
+/// A GPU of 141 GB, whose FFN is measured in one piece, and which selects by thresholds and the largest k.
+pub(crate) fn gpu() -> Record {
+    let gpu = Gpu {
+        name: "NVIDIA H200".into(),
+        compute_capability: "9.0".into(),
+        memory_bytes: 141_000_000_000,
+        l2_bytes: 60 << 20,
+        multiprocessors: 132,
+        driver: Some("CUDA 13.0".into()),
+    };
+    let host = Machine { gpu: Some(gpu), ..machine("Synthetic host (nothing was measured)", 16, 128 << 30) };
+    let bytes_per_s = 4.4e12;
+    let mut record = Record::new(host.as_gpu().unwrap(), provenance());
+    record.bandwidth.push(Bandwidth { threads: 1, bytes_per_s: estimate(bytes_per_s) });
+    record.copy_bandwidth = Some(estimate(0.95 * bytes_per_s));
+    for format in [WeightFormat::F16, WeightFormat::Q8_0] {
+        let bench = Bench { format, isa: CUDA, threads: 1, bytes_per_s };
+        let whole = |m: &Measurement| !matches!(m.operator, Operator::GateUp | Operator::Down);
+        record.measurements.extend(bench.measurements().into_iter().filter(whole));
+    }
+    for (policy, seconds) in [("fixed:0.05", 6e-6), ("top-k:density=0.10", 9e-6)] {
+        record.measurements.push(selection(CUDA, policy, seconds));
+    }
+    record.check("synthetic").unwrap();
+    record
 }
 
 /// Twelve policies on Llama-2-70B's activations. What they miss is made up.

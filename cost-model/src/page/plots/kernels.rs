@@ -2,6 +2,7 @@
 
 use maud::{Markup, html};
 
+use crate::machine::CUDA;
 use crate::number::{percent, significant};
 use crate::operator::Operator;
 use crate::report::{Kernel, Report};
@@ -40,7 +41,10 @@ pub(in super::super) fn kernels(report: &Report, panel: &Panel<'_>) -> Markup {
                     h4 {
                         (format)
                         @if let Some(k) = own.first() {
-                            span.rho { (k.measurement.isa) ", " (k.measurement.threads) " threads" }
+                            span.rho {
+                                (k.measurement.isa)
+                                @if k.measurement.isa != CUDA { ", " (k.measurement.threads) " threads" }
+                            }
                         }
                     }
                     @if own.is_empty() { p.absent { "No bandwidth was measured to compare with." } }

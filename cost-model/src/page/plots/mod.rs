@@ -20,6 +20,7 @@ pub(super) use time_by_density::time_by_density;
 
 use maud::{Markup, html};
 
+use crate::machine::Machine;
 use crate::number::{percent, significant};
 use crate::report::{Report, Row, policy_kind};
 
@@ -53,7 +54,7 @@ impl<'a> Panel<'a> {
                 None => panels.push(Self {
                     model: &c.model,
                     machine: &c.machine,
-                    cpu: report.machine(&c.machine).map_or("", |m| &m.cpu_model),
+                    cpu: report.machine(&c.machine).map_or("", Machine::name),
                     rows: vec![(index, row)],
                     alone: true,
                 }),
