@@ -7,6 +7,7 @@
 //! | time one thing often, beside others, and say how sure | [`timing`] |
 //! | operators at the shape of a 70B layer, as things to time | [`workload`] |
 //! | a measurement record out of them | [`measure`] |
+//! | the same on a GPU, beside cuBLAS, and eighty layers of it | [`gpu`] |
 //! | what one small call costs; two layouts; several tokens at once | [`start`], [`layouts`], [`batches`] |
 //! | other people's dense kernels, and ours against them | [`peers`], [`contest`] |
 //! | layers to decode through, and that decode against what its operators compose to | [`stack`], [`validation`] |
@@ -27,6 +28,7 @@ pub mod decode;
 pub mod embedded;
 pub mod failure;
 pub mod gguf;
+pub mod gpu;
 pub mod layouts;
 pub mod machine;
 pub mod measure;

@@ -60,7 +60,18 @@ fn gpu(probe: &Probe) -> Option<Gpu> {
         name: device.name.clone(),
         compute_capability: format!("{major}.{minor}"),
         memory_bytes: device.memory_bytes,
+        l2_bytes: device.l2_bytes,
+        multiprocessors: device.multiprocessors.into(),
+        driver: Some(driver(device.driver_cuda, read("/proc/driver/nvidia/version").as_deref())),
     })
+}
+
+/// The CUDA release that the driver supports, and its own version where the system tells.
+fn driver((major, minor): (i32, i32), version: Option<&str>) -> String {
+    let dotted = |word: &&str| word.contains('.') && word.chars().all(|c| c.is_ascii_digit() || c == '.');
+    let own = version.and_then(|text| text.lines().next()?.split_whitespace().find(dotted));
+    let own = own.map_or_else(String::new, |own| format!("{own}, "));
+    format!("{own}CUDA {major}.{minor}")
 }
 
 fn memory_bytes() -> u64 {
@@ -117,6 +128,10 @@ mod tests {
         let text = "processor\t: 0\nmodel name\t: Some CPU: fast\nmodel name\t: other";
         assert_eq!(field(text, "model name"), Some("Some CPU: fast"));
         assert_eq!(field(text, "model"), None);
+        let nvidia =
+            "NVRM version: NVIDIA UNIX x86_64 Kernel Module  580.65.06  Sun Jul 27 2025\nGCC version: gcc 12.3.0";
+        assert_eq!(driver((13, 0), Some(nvidia)), "580.65.06, CUDA 13.0");
+        assert_eq!(driver((13, 0), None), "CUDA 13.0");
     }
 
     #[test]

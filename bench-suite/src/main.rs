@@ -32,8 +32,10 @@ enum Command {
     Roof(commands::roof::RoofArguments),
     /// Say how far what is composed is from what is decoded for real
     Validate(commands::validate::ValidateArguments),
-    /// Time our sparse FFN against the dense ones of OpenBLAS, gemm and ggml, where this build has them
+    /// Time our sparse FFN against the dense ones of OpenBLAS, gemm and ggml, or on a GPU of cuBLAS, where this build has them
     Peers(commands::peers::PeersArguments),
+    /// Decode on the GPU through layers of LLaMA-70B's shape with random weights, dense and sparse
+    Decode(commands::decode::DecodeArguments),
     /// Say what a model file holds, checked whole as for loading
     Inspect(commands::inspect::InspectArguments),
     /// Print the logits after given tokens, to compare with other implementations
@@ -77,6 +79,7 @@ fn run(command: &Command) -> Result<()> {
         Command::Roof(arguments) => commands::roof::run(arguments),
         Command::Validate(arguments) => commands::validate::run(arguments),
         Command::Peers(arguments) => commands::peers::run(arguments),
+        Command::Decode(arguments) => commands::decode::run(arguments),
         Command::Inspect(arguments) => commands::inspect::run(arguments),
         Command::Logits(arguments) => commands::logits::run(arguments),
         Command::Run(arguments) => commands::run::run(arguments),

@@ -61,6 +61,26 @@ impl Subject {
         };
         format!("{} {}x{} {detail} t{}", self.kernel, self.rows, self.cols, self.threads)
     }
+
+    /// The measurement that these times make, if there are any; `ratios` are to the roof, of the same rounds.
+    pub fn measurement(&self, seconds: &[f64], ratios: &[f64]) -> Option<Measurement> {
+        let subject = self.clone();
+        Some(Measurement {
+            operator: subject.operator,
+            kernel: subject.kernel,
+            isa: subject.isa,
+            format: subject.format,
+            rows: subject.rows,
+            cols: subject.cols,
+            density: subject.density,
+            threads: subject.threads,
+            bytes: subject.bytes,
+            seconds: timing::median(seconds)?,
+            ratio: timing::median(ratios),
+            policy: subject.policy,
+            rank: subject.rank,
+        })
+    }
 }
 
 /// An operator of a layer, and what there is to choose about it.
@@ -180,22 +200,7 @@ impl<'a> Case<'a> {
 
     /// The measurement, once there are times.
     pub fn measurement(&self) -> Option<Measurement> {
-        let subject = self.subject.clone();
-        Some(Measurement {
-            operator: subject.operator,
-            kernel: subject.kernel,
-            isa: subject.isa,
-            format: subject.format,
-            rows: subject.rows,
-            cols: subject.cols,
-            density: subject.density,
-            threads: subject.threads,
-            bytes: subject.bytes,
-            seconds: timing::median(&self.timed.seconds)?,
-            ratio: timing::median(&self.timed.ratios),
-            policy: subject.policy,
-            rank: subject.rank,
-        })
+        self.subject.measurement(&self.timed.seconds, &self.timed.ratios)
     }
 }
 

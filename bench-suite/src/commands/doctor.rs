@@ -2,6 +2,7 @@
 
 use clap::Args;
 use cost_model::{
+    estimate::Estimate,
     machine::Machine,
     record::{Bandwidth, Provenance},
 };
@@ -11,6 +12,7 @@ use serde::Serialize;
 
 use crate::{
     Failure, Result,
+    gpu::{self, cublas},
     machine::{available_memory_bytes, this_build, this_machine},
     measure,
     output::{TableFormat, print, print_csv, print_json, table},
@@ -36,12 +38,21 @@ struct Finding {
 }
 
 #[derive(Serialize)]
+struct GpuBandwidth {
+    read_bytes_per_s: Option<Estimate>,
+    /// Bytes read plus bytes written.
+    copy_bytes_per_s: Option<Estimate>,
+}
+
+#[derive(Serialize)]
 struct Diagnosis {
     machine: Machine,
     build: Provenance,
     bandwidth: Vec<Bandwidth>,
     /// Of the memory that was read for the bandwidth.
     huge_page_share: Option<f64>,
+    /// The GPU's memory, where there is a GPU.
+    gpu_bandwidth: Option<GpuBandwidth>,
     findings: Vec<Finding>,
 }
 
@@ -56,13 +67,10 @@ pub fn run(arguments: &DoctorArguments) -> Result<()> {
     threads.dedup();
     let cpus = threads.iter().map(|&t| Ok(Cpu::with_threads(t)?)).collect::<Result<Vec<_>>>()?;
     let (bandwidth, huge_page_share) = measure::bandwidth(&cpus, ROUNDS)?;
-    let diagnosis = Diagnosis {
-        findings: findings(measure::widest(&cpus)?)?,
-        machine,
-        build: this_build(),
-        bandwidth,
-        huge_page_share,
-    };
+    let (gpu_bandwidth, gpu_finding) = gpu_bandwidth();
+    let mut findings = findings(measure::widest(&cpus)?)?;
+    findings.extend(gpu_finding);
+    let diagnosis = Diagnosis { findings, gpu_bandwidth, machine, build: this_build(), bandwidth, huge_page_share };
     if arguments.format.json {
         print_json(&diagnosis)?;
     } else if arguments.format.csv {
@@ -115,6 +123,27 @@ fn findings(cpu: &Cpu) -> Result<Vec<Finding>> {
     Ok(all)
 }
 
+/// How fast the GPU's memory is. A GPU that cannot be measured, because others use it, is a finding.
+fn gpu_bandwidth() -> (Option<GpuBandwidth>, Vec<Finding>) {
+    if !gpu::is_there() {
+        return (None, Vec::new());
+    }
+    let peer = cublas::is_there();
+    let detail = if peer { "runs, as a peer on the GPU" } else { "skipped: the library is not where the loader looks" };
+    let mut findings = vec![Finding { what: "cuBLAS".to_owned(), runs: peer, detail: detail.to_owned() }];
+    match gpu::open().and_then(|gpu| gpu::measure::bandwidth(&gpu, ROUNDS)) {
+        Ok((read, copy_bytes_per_s)) => {
+            let read_bytes_per_s = read.first().map(|b| b.bytes_per_s);
+            (Some(GpuBandwidth { read_bytes_per_s, copy_bytes_per_s }), findings)
+        }
+        Err(failure) => {
+            let what = "bandwidth of the GPU".to_owned();
+            findings.push(Finding { what, runs: false, detail: format!("skipped: {}", failure.message) });
+            (None, findings)
+        }
+    }
+}
+
 /// How much of the memory in use lay on huge pages.
 fn huge_pages(share: Option<f64>) -> String {
     share
@@ -136,14 +165,17 @@ fn for_people(diagnosis: &Diagnosis) -> String {
         vec!["huge pages".to_owned(), format!("{}; {}", m.huge_pages, huge_pages(diagnosis.huge_page_share))],
         vec!["fingerprint".to_owned(), m.fingerprint.clone()],
     ];
-    for b in &diagnosis.bandwidth {
+    let measured = |e: &Estimate| {
         let gb = |v: f64| v / BYTES_PER_GB;
-        let e = &b.bytes_per_s;
+        format!("{:.1} GB/s measured ({:.1} to {:.1}, {} rounds)", gb(e.median), gb(e.low), gb(e.high), e.samples)
+    };
+    for b in &diagnosis.bandwidth {
         let threads = if b.threads == 1 { "1 thread".to_owned() } else { format!("{} threads", b.threads) };
-        rows.push(vec![
-            format!("read bandwidth, {threads}"),
-            format!("{:.1} GB/s measured ({:.1} to {:.1}, {} rounds)", gb(e.median), gb(e.low), gb(e.high), e.samples),
-        ]);
+        rows.push(vec![format!("read bandwidth, {threads}"), measured(&b.bytes_per_s)]);
+    }
+    if let Some(gpu) = &diagnosis.gpu_bandwidth {
+        let both = [("read bandwidth, GPU", &gpu.read_bytes_per_s), ("copy bandwidth, GPU", &gpu.copy_bytes_per_s)];
+        rows.extend(both.iter().filter_map(|(what, e)| Some(vec![(*what).to_owned(), measured(e.as_ref()?)])));
     }
     rows.extend(diagnosis.findings.iter().map(|f| vec![f.what.clone(), f.detail.clone()]));
     table(&["this machine", ""], 2, rows)

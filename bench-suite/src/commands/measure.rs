@@ -10,6 +10,7 @@ use threshold::PolicySpec;
 
 use crate::{
     Failure, Result,
+    gpu::{self, Device},
     machine::{this_build, this_machine},
     measure::{self, Plan},
     output::print,
@@ -18,19 +19,24 @@ use crate::{
 /// Arguments of `thresher measure`.
 #[derive(Debug, Args)]
 pub struct MeasureArguments {
+    /// What to measure: a record is of the processor or of the GPU
+    #[arg(long, value_enum, default_value_t = Device::Cpu)]
+    device: Device,
     /// Measure only cases whose name contains this, such as `gate_up`, `q8_0` or `density 0.1`
     #[arg(long, value_name = "PATTERN")]
     only: Option<String>,
-    /// Times that each case is run
-    #[arg(long, default_value_t = 41, value_parser = clap::value_parser!(u32).range(6..=100_000))]
-    rounds: u32,
+    /// Times that each case is run [default: 41, on a GPU 15]
+    #[arg(long, value_parser = clap::value_parser!(u32).range(6..=100_000))]
+    rounds: Option<u32>,
     /// Take the operators' times from criterion's output instead of measuring them, usually target/criterion
-    #[arg(long, value_name = "DIR", conflicts_with = "only")]
+    #[arg(long, value_name = "DIR", conflicts_with_all = ["only", "device"])]
     from_criterion: Option<PathBuf>,
     /// The record
     #[arg(long, value_name = "FILE")]
     out: PathBuf,
 }
+
+const ROUNDS: usize = 41;
 
 /// Runs the command.
 ///
@@ -39,7 +45,16 @@ pub struct MeasureArguments {
 pub fn run(arguments: &MeasureArguments) -> Result<()> {
     writable_beside(&arguments.out)?;
     let machine = this_machine();
-    let mut plan = Plan::standard(&machine, arguments.rounds as usize);
+    let rounds = |usual| arguments.rounds.map_or(usual, |rounds| rounds as usize);
+    if arguments.device == Device::Gpu {
+        let mut plan = gpu::measure::Plan::standard(rounds(gpu::measure::ROUNDS));
+        plan.policies = timed_policies()?;
+        plan.only.clone_from(&arguments.only);
+        plan.beside = false;
+        let record = gpu::measure::measure(&plan, &gpu::open()?, &machine, this_build())?.record;
+        return written(&record, &arguments.out);
+    }
+    let mut plan = Plan::standard(&machine, rounds(ROUNDS));
     plan.formats = every_format();
     plan.policies = timed_policies()?;
     plan.only.clone_from(&arguments.only);
@@ -47,8 +62,20 @@ pub fn run(arguments: &MeasureArguments) -> Result<()> {
         None => measure::measure(&plan, machine, this_build())?.record,
         Some(folder) => from_criterion(folder, Record::new(machine, this_build()))?,
     };
-    record.write(&arguments.out)?;
-    print(&format!("{}: {} measurements\n", arguments.out.display(), record.measurements.len()))
+    written(&record, &arguments.out)?;
+    match &record.machine.gpu {
+        Some(gpu) => print(&format!("{} is not in it: --device gpu measures that\n", gpu.name)),
+        None => Ok(()),
+    }
+}
+
+/// Writes a record, and says so.
+///
+/// # Errors
+/// It cannot be written, or measures what cannot be.
+pub(super) fn written(record: &Record, out: &Path) -> Result<()> {
+    record.write(out)?;
+    print(&format!("{}: {} measurements of {}\n", out.display(), record.measurements.len(), record.machine.name()))
 }
 
 /// Criterion timed the operators, and how fast memory is read beside them.

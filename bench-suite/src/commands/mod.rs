@@ -3,6 +3,7 @@
 mod authoring;
 mod comparisons;
 pub mod compose;
+pub mod decode;
 pub mod doctor;
 pub mod eval;
 pub mod inspect;

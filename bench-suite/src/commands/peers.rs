@@ -12,6 +12,7 @@ use kernels_cpu::Format;
 use crate::{
     Failure, Result,
     contest::{Plan, compare},
+    gpu::{self, Device, cublas::Cublas},
     machine::{this_build, this_machine},
     output::{TableFormat, print, print_csv, print_json, table},
     peers,
@@ -25,11 +26,14 @@ use super::{
 /// Arguments of `thresher peers`.
 #[derive(Debug, Args)]
 pub struct PeersArguments {
-    /// Weight formats: f32, f16, bf16, q8_0, q4_0 [default: all]
+    /// On which device: on the GPU, the peer is cuBLAS
+    #[arg(long, value_enum, default_value_t = Device::Cpu)]
+    device: Device,
+    /// Weight formats: f32, f16, bf16, q8_0, q4_0 [default: all; on a GPU f16 and bf16, which cuBLAS has]
     #[arg(long, value_delimiter = ',')]
     format: Vec<Format>,
     /// Threads of everybody [default: all cores]
-    #[arg(long, value_parser = clap::value_parser!(u16).range(1..=4096))]
+    #[arg(long, conflicts_with = "device", value_parser = clap::value_parser!(u16).range(1..=4096))]
     threads: Option<u16>,
     /// Times that each FFN is run
     #[arg(long, default_value_t = 21, value_parser = clap::value_parser!(u32).range(6..=100_000))]
@@ -51,21 +55,14 @@ const BYTES_PER_GB: f64 = 1e9;
 /// A build without peers; a peer that is held back or computes something else; not enough memory; the folder cannot be
 /// written.
 pub fn run(arguments: &PeersArguments) -> Result<()> {
-    let peers = peers::all();
-    if peers.is_empty() {
-        return Err(Failure::input(
-            "this build has no peers to compare with: run ci/peers, which builds them, or build with --features peers",
-        ));
-    }
-    let machine = this_machine();
-    let threads = arguments.threads.map_or(machine.logical_cores, usize::from);
-    check_threads(threads, &machine)?;
     let out = arguments.out.as_ref().map(|path| out_folder(path, &[PAGE, PLOT])).transpose()?;
-    let mut formats = if arguments.format.is_empty() { every_format() } else { arguments.format.clone() };
-    formats.sort_unstable();
-    formats.dedup();
-    let plan = Plan { formats, threads, rounds: arguments.rounds as usize };
-    let comparison = compare(&plan, &peers, machine, this_build())?;
+    let comparison = match arguments.device {
+        Device::Cpu => on_cpu(arguments)?,
+        Device::Gpu => {
+            let formats = formats_or(arguments, Cublas::FORMATS.to_vec());
+            gpu::contest::compare(&gpu::open()?, &formats, arguments.rounds as usize, &this_machine(), this_build())?
+        }
+    };
     if let Some(out) = &out {
         let files = [(PAGE, page::peers_html(&comparison)), (PLOT, page::peers_svg(&comparison))];
         write_together(out, &files.map(|(name, text)| (name, text.into_bytes())))?;
@@ -78,6 +75,27 @@ pub fn run(arguments: &PeersArguments) -> Result<()> {
     }
     print(&for_people(&comparison))?;
     out.map_or(Ok(()), |out| print(&format!("{}\n", out.path().join(PAGE).display())))
+}
+
+fn formats_or(arguments: &PeersArguments, usual: Vec<Format>) -> Vec<Format> {
+    let mut formats = if arguments.format.is_empty() { usual } else { arguments.format.clone() };
+    formats.sort_unstable();
+    formats.dedup();
+    formats
+}
+
+fn on_cpu(arguments: &PeersArguments) -> Result<Comparison> {
+    let peers = peers::all();
+    if peers.is_empty() {
+        return Err(Failure::input(
+            "this build has no peers to compare with: run ci/peers, which builds them, or build with --features peers",
+        ));
+    }
+    let machine = this_machine();
+    let threads = arguments.threads.map_or(machine.logical_cores, usize::from);
+    check_threads(threads, &machine)?;
+    let plan = Plan { formats: formats_or(arguments, every_format()), threads, rounds: arguments.rounds as usize };
+    compare(&plan, &peers, machine, this_build())
 }
 
 fn for_people(comparison: &Comparison) -> String {
@@ -93,14 +111,21 @@ fn for_people(comparison: &Comparison) -> String {
     for contestant in &comparison.contestants {
         text += &format!("{} {}\n", contestant.name, contestant.version);
     }
+    let gpu = comparison.measured.machine.measured_gpu().is_some();
+    if gpu && comparison.contestants.len() == 1 {
+        text += "cublas: skipped, the library is not where the loader looks; name its folder in LD_LIBRARY_PATH\n";
+    }
     for b in &comparison.measured.bandwidth {
         let [median, low, high] =
             [b.bytes_per_s.median, b.bytes_per_s.low, b.bytes_per_s.high].map(|v| v / BYTES_PER_GB);
+        let threads = if gpu { String::new() } else { format!(", {} threads", b.threads) };
         text += &format!(
-            "read bandwidth of {}, {} threads: {median:.1} GB/s measured ({low:.1} to {high:.1})\n",
+            "read bandwidth of {}{threads}: {median:.1} GB/s measured ({low:.1} to {high:.1})\n",
             comparison.measured.machine.name(),
-            b.threads
         );
+    }
+    if let Some(copy) = &comparison.measured.copy_bandwidth {
+        text += &format!("copy bandwidth: {:.1} GB/s read and written\n", copy.median / BYTES_PER_GB);
     }
     text
 }

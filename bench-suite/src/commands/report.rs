@@ -8,6 +8,7 @@ use std::{
 use clap::Args;
 use cost_model::{
     evaluation::Evaluation,
+    machine::Machine,
     page,
     record::Record,
     report::{PolicyOutcome, Report, write_quality_csv},
@@ -19,6 +20,7 @@ use threshold::PolicySpec;
 
 use crate::{
     Failure, Result, embedded,
+    gpu::{self, Device},
     machine::{this_build, this_machine},
     measure::{self, Plan, progress_bar},
     outcomes::{Activations, outcomes},
@@ -36,12 +38,15 @@ pub struct ReportArguments {
     /// More rounds, and one thread beside all cores
     #[arg(long)]
     full: bool,
+    /// Measure only the processor, or only the GPU [default: both, where there is a GPU]
+    #[arg(long, value_enum)]
+    device: Option<Device>,
     /// What to compose and under which assumptions; every key is optional
     #[arg(long, value_name = "FILE.toml")]
     scenario: Option<PathBuf>,
     #[command(flatten)]
     quality: QualityArguments,
-    /// Folder for index.html, report.json, configurations.csv, quality.csv and record.json
+    /// Folder for index.html, report.json, configurations.csv, quality.csv and the records
     #[arg(long, value_name = "DIR", default_value = "thresher-report")]
     out: PathBuf,
 }
@@ -56,8 +61,10 @@ const TABLE: &str = "configurations.csv";
 const QUALITY: &str = "quality.csv";
 /// The record that the report was composed from, for `thresher compose`; written where one machine was measured.
 const RECORD: &str = "record.json";
+/// The same of the GPU, where it was measured beside the processor.
+const GPU_RECORD: &str = "record-gpu.json";
 /// All of them.
-pub(super) const FILES: [&str; 5] = [PAGE, JSON, TABLE, QUALITY, RECORD];
+pub(super) const FILES: [&str; 6] = [PAGE, JSON, TABLE, QUALITY, RECORD, GPU_RECORD];
 
 /// Runs the command.
 ///
@@ -69,17 +76,50 @@ pub fn run(arguments: &ReportArguments) -> Result<()> {
     let quality = arguments.quality.read()?;
     let out = out_folder(&arguments.out, &FILES)?;
     let machine = this_machine();
+    let mut records = Vec::new();
+    if arguments.device != Some(Device::Gpu) {
+        records.push(measured_cpu(arguments, &scenario, &specs, machine.clone())?);
+    }
+    let mut skipped = None;
+    if arguments.device == Some(Device::Gpu) || arguments.device.is_none() && gpu::is_there() {
+        match measured_gpu(&scenario, &specs, &machine) {
+            Ok(record) => records.push(record),
+            // The processor's report stands without it.
+            Err(failure) if !records.is_empty() => {
+                skipped = Some(format!("the GPU was not measured: {}", failure.message));
+            }
+            Err(failure) => return Err(failure),
+        }
+    }
+    let mut outcomes = Outcomes::of(&scenario, &specs)?;
+    outcomes.notes.extend(skipped);
+    publish(&records, &scenario, &outcomes, &quality, &out)
+}
+
+fn measured_cpu(
+    arguments: &ReportArguments,
+    scenario: &Scenario,
+    specs: &[PolicySpec],
+    machine: Machine,
+) -> Result<Record> {
     let rounds = if arguments.full { FULL_ROUNDS } else { QUICK_ROUNDS };
     let mut plan = Plan::standard(&machine, rounds);
     plan.formats = scenario.formats.value.iter().map(|&f| kernel_format(f)).collect();
     plan.ranks.push(scenario.predictor_rank.value);
-    plan.policies.clone_from(&specs);
+    plan.policies = specs.to_vec();
     if arguments.full && machine.logical_cores > 1 {
         plan.threads.insert(0, 1);
     }
-    let record = measure::measure(&plan, machine, this_build())?.record;
-    let outcomes = Outcomes::of(&scenario, &specs)?;
-    publish(&[record], &scenario, &outcomes, &quality, &out)
+    Ok(measure::measure(&plan, machine, this_build())?.record)
+}
+
+fn measured_gpu(scenario: &Scenario, specs: &[PolicySpec], machine: &Machine) -> Result<Record> {
+    let mut plan = gpu::measure::Plan::standard(gpu::measure::ROUNDS);
+    plan.formats = scenario.formats.value.iter().map(|&f| kernel_format(f)).collect();
+    plan.ranks.push(scenario.predictor_rank.value);
+    plan.policies = specs.to_vec();
+    plan.beside = false;
+    Ok(gpu::measure::measure(&plan, &gpu::open()?, machine, this_build())?.record)
 }
 
 /// Quality records for a report.
@@ -235,8 +275,14 @@ pub fn publish(
         (TABLE, configurations),
         (QUALITY, accuracies),
     ];
-    if let [record] = records {
-        files.push((RECORD, record.json()?.into_bytes()));
+    match records {
+        [record] => files.push((RECORD, record.json()?.into_bytes())),
+        // What `report` measures; `compose` of these two writes what it read.
+        [cpu, gpu] if cpu.machine.as_gpu().as_ref() == Some(&gpu.machine) => {
+            files.push((RECORD, cpu.json()?.into_bytes()));
+            files.push((GPU_RECORD, gpu.json()?.into_bytes()));
+        }
+        _ => {}
     }
     write_together(out, &files)?;
     print(&summary::of(&report))?;

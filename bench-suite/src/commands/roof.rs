@@ -1,32 +1,40 @@
 //! `thresher roof`: every operator against the time in which this machine could at best read its bytes.
 
-use std::cmp::Ordering;
+use std::{cmp::Ordering, path::PathBuf};
 
 use clap::Args;
 use cost_model::{
     fit::{Fit, fits},
+    machine::Machine,
     operator::Operator,
-    record::Measurement,
+    record::{Measurement, Record},
 };
 use kernels_cpu::{Format, Isa};
 use serde::Serialize;
 
 use crate::{
-    Result,
+    Failure, Result,
+    gpu::{
+        self, Device,
+        measure::{LaunchRow, LayerRow},
+    },
     machine::{this_build, this_machine},
-    measure::{DENSITIES, Measured, Plan, RANKS, measure},
+    measure::{DENSITIES, Plan, RANKS, measure},
     output::{TableFormat, print, print_csv, print_json, table},
     start::{NEURONS, Start},
 };
 
 use super::{
     comparisons,
-    measure::{check_threads, every_format, timed_policies},
+    measure::{check_threads, every_format, timed_policies, writable_beside, written},
 };
 
 /// Arguments of `thresher roof`.
 #[derive(Debug, Args)]
 pub struct RoofArguments {
+    /// Only the processor, or only the GPU [default: both, where there is a GPU and nothing is asked of the processor]
+    #[arg(long, value_enum)]
+    device: Option<Device>,
     /// Instruction sets: scalar, avx2, avx512, avx512vnni [default: the best that runs here]
     #[arg(long, value_delimiter = ',')]
     isa: Vec<Isa>,
@@ -36,12 +44,15 @@ pub struct RoofArguments {
     /// Thread counts [default: 1 and all cores]
     #[arg(long, value_delimiter = ',', value_parser = clap::value_parser!(u16).range(1..=4096))]
     threads: Vec<u16>,
-    /// Densities [default: 1, 0.5, 0.25, 0.1, 0.05]
+    /// Densities [default: 1, 0.5, 0.25, 0.1, 0.05, and on a GPU 0.18 and 0.02]
     #[arg(long, value_delimiter = ',', value_parser = density)]
     density: Vec<f64>,
-    /// Times that each case is run
-    #[arg(long, default_value_t = 21, value_parser = clap::value_parser!(u32).range(6..=100_000))]
-    rounds: u32,
+    /// Times that each case is run [default: 21, on a GPU 15]
+    #[arg(long, value_parser = clap::value_parser!(u32).range(6..=100_000))]
+    rounds: Option<u32>,
+    /// Measure every operator, and write the record that `thresher measure` would; of one device
+    #[arg(long, value_name = "FILE", requires = "device", conflicts_with_all = ["batch", "layout"])]
+    record: Option<PathBuf>,
     /// Time the FFN over 1, 2, 4 and 8 tokens at once instead, on all cores or the most threads named [densities: 0.25,
     /// 0.1]
     #[arg(long)]
@@ -59,6 +70,8 @@ const LAYOUT_DENSITIES: [f64; 3] = [1.0, 0.1, 0.05];
 
 const ROOF_OPERATORS: [Operator; 6] =
     [Operator::GateUp, Operator::Down, Operator::Ffn, Operator::FfnGateFirst, Operator::Predictor, Operator::Select];
+
+const ROUNDS: usize = 21;
 
 /// A line of the table.
 #[derive(Debug, Serialize)]
@@ -83,6 +96,10 @@ struct Answer {
     fits: Vec<Fit>,
     starts: Vec<Start>,
     huge_page_share: Option<f64>,
+    /// Whole layers on the GPU: predictor, selection and FFN.
+    layers: Vec<LayerRow>,
+    /// FFNs on the GPU with a launch of their own.
+    launches: Vec<LaunchRow>,
 }
 
 /// Runs the command.
@@ -91,10 +108,89 @@ struct Answer {
 /// An instruction set that this machine lacks; not enough memory.
 pub fn run(arguments: &RoofArguments) -> Result<()> {
     let machine = this_machine();
-    let mut plan = Plan::standard(&machine, arguments.rounds as usize);
-    plan.operators = ROOF_OPERATORS.to_vec();
+    if let Some(out) = &arguments.record {
+        writable_beside(out)?;
+    }
+    let asks_cpu = arguments.batch || arguments.layout || !arguments.isa.is_empty() || !arguments.threads.is_empty();
+    let (cpu, gpu) = match arguments.device {
+        Some(device) => (device == Device::Cpu, device == Device::Gpu),
+        None => (true, !asks_cpu && gpu::is_there()),
+    };
+    if gpu && asks_cpu {
+        return Err(Failure::input("--isa, --threads, --batch and --layout are of the processor: drop --device gpu"));
+    }
+    let opened = if gpu { Some(gpu::open()?) } else { None };
+    let plan = cpu_plan(arguments, &machine)?;
+    if arguments.batch || arguments.layout {
+        let show = if arguments.batch { comparisons::batched } else { comparisons::laid_out };
+        return show(&plan, arguments.table);
+    }
+    let mut records = Vec::new();
+    let mut starts = Vec::new();
+    if cpu {
+        let measured = measure(&plan, machine.clone(), this_build())?;
+        records.push(measured.record);
+        starts = measured.starts;
+    }
+    let (mut layers, mut launches) = (Vec::new(), Vec::new());
+    if let Some(opened) = opened {
+        let measured = gpu::measure::measure(&gpu_plan(arguments)?, &opened, &machine, this_build())?;
+        records.push(measured.record);
+        (layers, launches) = (measured.layers, measured.launches);
+    }
+    let all = || records.iter().flat_map(|record| record.measurements.iter().map(move |m| (record, m)));
+    let rows: Vec<RoofRow> = all().map(|(record, m)| row(m, one_thread(record))).collect();
+    let fits: Vec<Fit> = records.iter().flat_map(fits).collect();
+    let huge_page_share = records.iter().find_map(|record| record.huge_page_share);
+    if arguments.table.csv {
+        print_csv(&rows)?;
+    } else if arguments.table.json {
+        print_json(&Answer { rows, fits, starts, huge_page_share, layers, launches })?;
+    } else {
+        print(&for_people(&rows, &all().collect::<Vec<_>>()))?;
+        print(&fits_for_people(&fits))?;
+        print(&starts_for_people(&starts))?;
+        print(&beside_for_people(&layers, &launches))?;
+        print(
+            &huge_page_share
+                .map_or_else(String::new, |share| format!("{:.0} % of the weights lie on huge pages\n", 100.0 * share)),
+        )?;
+        print(&bandwidth_for_people(&records))?;
+    }
+    match (&arguments.record, records.as_slice()) {
+        (Some(out), [record]) if arguments.table == TableFormat::default() => written(record, out),
+        // Standard output is the table alone.
+        (Some(out), [record]) => Ok(record.write(out)?),
+        _ => Ok(()),
+    }
+}
+
+/// One thread's main memory is the only roof that there is for selection out of a cache; a GPU counts as one thread.
+fn one_thread(record: &Record) -> Option<f64> {
+    record.bandwidth.iter().find(|b| b.threads == 1).map(|b| b.bytes_per_s.median)
+}
+
+fn gpu_plan(arguments: &RoofArguments) -> Result<gpu::measure::Plan> {
+    let mut plan = gpu::measure::Plan::standard(arguments.rounds.map_or(gpu::measure::ROUNDS, |r| r as usize));
+    plan.formats = or_default(&arguments.format, &every_format());
+    plan.densities = or_default(&arguments.density, &gpu::measure::DENSITIES);
     plan.policies = timed_policies()?;
-    plan.ranks = vec![RANKS[1]];
+    sort(&mut plan.formats, Format::cmp);
+    sort(&mut plan.densities, |a, b| b.total_cmp(a));
+    if arguments.record.is_none() {
+        plan.operators = ROOF_OPERATORS.to_vec();
+        plan.ranks = vec![RANKS[1]];
+    }
+    Ok(plan)
+}
+
+fn cpu_plan(arguments: &RoofArguments, machine: &Machine) -> Result<Plan> {
+    let mut plan = Plan::standard(machine, arguments.rounds.map_or(ROUNDS, |r| r as usize));
+    plan.policies = timed_policies()?;
+    if arguments.record.is_none() {
+        plan.operators = ROOF_OPERATORS.to_vec();
+        plan.ranks = vec![RANKS[1]];
+    }
     plan.starts = !arguments.table.csv;
     plan.formats = or_default(&arguments.format, &every_format());
     let usual: &[f64] = match (arguments.batch, arguments.layout) {
@@ -111,33 +207,12 @@ pub fn run(arguments: &RoofArguments) -> Result<()> {
     } else {
         arguments.threads.iter().map(|&t| usize::from(t)).collect()
     };
-    plan.threads.iter().try_for_each(|&threads| check_threads(threads, &machine))?;
+    plan.threads.iter().try_for_each(|&threads| check_threads(threads, machine))?;
     sort(&mut plan.threads, usize::cmp);
     sort(&mut plan.isas, Isa::cmp);
     sort(&mut plan.formats, Format::cmp);
     sort(&mut plan.densities, |a, b| b.total_cmp(a));
-    if arguments.batch || arguments.layout {
-        let show = if arguments.batch { comparisons::batched } else { comparisons::laid_out };
-        return show(&plan, arguments.table);
-    }
-    let Measured { record, starts } = measure(&plan, machine, this_build())?;
-    // Selection runs on one thread out of caches; one thread's main memory is the only roof there is for it.
-    let one = record.bandwidth.iter().find(|b| b.threads == 1).map(|b| b.bytes_per_s.median);
-    let rows: Vec<RoofRow> = record.measurements.iter().map(|m| row(m, one)).collect();
-    if arguments.table.csv {
-        print_csv(&rows)
-    } else if arguments.table.json {
-        print_json(&Answer { rows, fits: fits(&record), starts, huge_page_share: record.huge_page_share })
-    } else {
-        print(&for_people(&rows, &record.measurements))?;
-        print(&fits_for_people(&fits(&record)))?;
-        print(&starts_for_people(&starts))?;
-        print(
-            &record
-                .huge_page_share
-                .map_or_else(String::new, |share| format!("{:.0} % of the weights lie on huge pages\n", 100.0 * share)),
-        )
-    }
+    Ok(plan)
 }
 
 /// The roof of a case is what its own ratio says: both were taken in the same rounds.
@@ -162,15 +237,19 @@ fn row(m: &Measurement, one_thread_bytes_per_s: Option<f64>) -> RoofRow {
     }
 }
 
-fn for_people(rows: &[RoofRow], measurements: &[Measurement]) -> String {
-    let lines = rows.iter().zip(measurements).map(|(row, m)| {
+fn for_people(rows: &[RoofRow], measurements: &[(&Record, &Measurement)]) -> String {
+    let copies = measurements.iter().any(|(record, _)| record.copy_bandwidth.is_some());
+    let lines = rows.iter().zip(measurements).map(|(row, (record, m))| {
         let detail = match (&m.policy, m.rank) {
             (Some(policy), _) => policy.clone(),
             (None, Some(rank)) => format!("rank {rank}"),
             (None, None) => row.density.to_string(),
         };
         let interval = m.ratio.map_or_else(String::new, |r| format!("{:.2} to {:.2}", r.low, r.high));
-        vec![
+        // A share of it says nothing about what lies in a cache.
+        let copy = record.copy_bandwidth.filter(|_| m.ratio.is_some());
+        let share = copy.map(|copy| 100.0 * row.bytes as f64 / row.seconds / copy.median);
+        let mut line = vec![
             row.operator.to_string(),
             row.isa.clone(),
             row.format.clone(),
@@ -181,12 +260,66 @@ fn for_people(rows: &[RoofRow], measurements: &[Measurement]) -> String {
             row.roof_seconds.map_or_else(String::new, |s| format!("{:.3}", s * 1e3)),
             row.ratio.map_or_else(String::new, |r| format!("{r:.2}")),
             interval,
-        ]
+        ];
+        if copies {
+            line.push(share.map_or_else(String::new, |s| format!("{s:.1}")));
+        }
+        line
     });
-    let header = ["operator", "isa", "format", "density", "threads", "ms", "MB", "roof ms", "ratio", "95 %"];
+    let mut header = vec!["operator", "isa", "format", "density", "threads", "ms", "MB", "roof ms", "ratio", "95 %"];
+    if copies {
+        header.push("% of copy");
+    }
+    let copy = if copies { "% of copy: bytes over time, as a share of the bandwidth of a device copy.\n" } else { "" };
     table(&header, 4, lines)
         + "ratio: time over bytes / read bandwidth, both taken in the same round; 1 is the limit of memory.\n\
            select reads scores out of a cache, so its ratio to memory may be below 1.\n"
+        + copy
+}
+
+/// Whole layers and single launches on the GPU.
+fn beside_for_people(layers: &[LayerRow], launches: &[LaunchRow]) -> String {
+    if layers.is_empty() && launches.is_empty() {
+        return String::new();
+    }
+    let us = |seconds: f64| format!("{:.1}", 1e6 * seconds);
+    let layer = |l: &LayerRow| {
+        vec![
+            l.format.to_string(),
+            l.density.to_string(),
+            format!("{:.1}", l.bytes as f64 / 1e6),
+            us(l.seconds.median),
+            l.parts_seconds.map_or_else(String::new, us),
+            format!("{:.2}", l.ratio.median),
+        ]
+    };
+    let launch = |l: &LaunchRow| {
+        vec![
+            l.format.to_string(),
+            l.neurons.to_string(),
+            format!("{:.1}", l.bytes as f64 / 1e6),
+            us(l.chained.median),
+            us(l.launched.median),
+        ]
+    };
+    format!(
+        "\n{}a whole layer: predictor of rank {}, threshold on its scores, FFN over what is left, one of many in a \
+         launch; parts: predictor and FFN each in a chain of its own.\n\n{}one FFN as a phase of many in a launch, and as \
+         the only phase of a launch, one of many in a graph.\n",
+        table(&["layer in", "density", "MB", "us", "parts us", "ratio"], 1, layers.iter().map(layer)),
+        layers.first().map_or(0, |l| l.rank),
+        table(&["FFN in", "neurons", "MB", "phase us", "launch us"], 1, launches.iter().map(launch)),
+    )
+}
+
+/// The bandwidth of a GPU; a processor's is what its rows' roofs say.
+fn bandwidth_for_people(records: &[Record]) -> String {
+    let line = |record: &Record| {
+        let gpu = record.machine.measured_gpu()?;
+        let (read, copy) = (one_thread(record)?, record.copy_bandwidth?.median);
+        Some(format!("{}: reads {:.1} GB/s, copies {:.1} GB/s read and written\n", gpu.name, read / 1e9, copy / 1e9))
+    };
+    records.iter().filter_map(line).collect()
 }
 
 fn fits_for_people(fits: &[Fit]) -> String {
@@ -224,7 +357,11 @@ fn starts_for_people(starts: &[Start]) -> String {
     starts.iter().map(line).collect()
 }
 
-fn density(text: &str) -> std::result::Result<f64, String> {
+/// A density of a command line.
+///
+/// # Errors
+/// It is not one that a 70B layer can be computed at.
+pub(super) fn density(text: &str) -> std::result::Result<f64, String> {
     match text.parse::<f64>() {
         Ok(d) if (0.0001..=1.0).contains(&d) => Ok(d),
         _ => Err("a density is at least 0.0001 and at most 1".to_owned()),

@@ -1,0 +1,296 @@
+//! Operators as phases of steps.
+//!
+//! ```text
+//!   FFNs      x ─▶ FFN 0 ─▶ FFN 1 ─▶ ... ─▶ y        each needs all of the one before, and other weights, other rows
+//!   layers    x ─▶ fc1 ─▶ fc2 ─▶ select ─▶ FFN ─▶ fc1 ─▶ ...
+//!   others    x ─▶ fc1 ─▶ fc2   x ─▶ fc1 ─▶ fc2 ...  predictors need nothing of each other, nor do projections of
+//!                                                    another shape than a square: what it costs to wait for their
+//!                                                    last value is in `layers`
+//! ```
+//! To every FFN's result the first x is added, which is small enough that random weights leave it what it is: no value
+//! grows out of range, however long the chain.
+
+use std::sync::Arc;
+
+use kernels_cpu::synthetic::{Random, Rotation};
+use kernels_cuda::{Format, Gpu};
+
+use super::{
+    layers::Ffn,
+    pending::{Activation, List, PackedMatrix, Rows, Step, StepBuilder, Value},
+};
+use crate::{Failure, Result, timing::nearest_rank, workload::SHAPE};
+
+/// The largest element of x. An FFN of random weights up to 1/16 makes about fifty times the square of its input: here,
+/// hundredths of it.
+const LARGEST_INPUT: f32 = 1e-4;
+
+/// Steps to capture, and how many of what is timed they hold together.
+pub struct Chain {
+    /// In the order in which they are launched.
+    pub steps: Vec<Step>,
+    /// What a replay is divided by.
+    pub count: usize,
+}
+
+/// A hidden state.
+pub fn input() -> Vec<f32> {
+    Random::new(2).vector(SHAPE.hidden).into_iter().map(|v| v * LARGEST_INPUT).collect()
+}
+
+/// `count` FFNs in one step at a density, over `layers` in turn and other rows each time.
+///
+/// # Errors
+/// Not enough device memory; an FFN that computes another number of rows than it was told.
+pub fn ffns(gpu: &Gpu, format: Format, layers: &[Ffn], density: f64, count: usize) -> Result<Chain> {
+    let mut sets = Sets::new(layers.len(), density);
+    let mut builder = StepBuilder::new(gpu, format)?;
+    let first = builder.input(SHAPE.hidden)?;
+    let mut lists = Vec::new();
+    let mut x = first;
+    for layer in layers.iter().cycle().take(count) {
+        let rows = rows(&mut builder, density, &mut lists)?;
+        x = ffn(&mut builder, layer, x, rows, first)?;
+    }
+    let mut step = builder.build(&[x])?;
+    step.write_input(first, &input())?;
+    for (turn, list) in lists.into_iter().enumerate() {
+        step.write_list(list, sets.next(turn))?;
+    }
+    check(&step, x, sets.len())?;
+    Ok(Chain { steps: vec![step], count })
+}
+
+/// The same FFNs, a launch each.
+///
+/// # Errors
+/// As for [`ffns`].
+pub fn launched_ffns(gpu: &Gpu, format: Format, layers: &[Ffn], density: f64, count: usize) -> Result<Chain> {
+    let mut sets = Sets::new(layers.len(), density);
+    let mut steps = Vec::new();
+    for (turn, layer) in layers.iter().cycle().take(count).enumerate() {
+        let mut builder = StepBuilder::new(gpu, format)?;
+        let x = builder.input(SHAPE.hidden)?;
+        let mut lists = Vec::new();
+        let rows = rows(&mut builder, density, &mut lists)?;
+        let y = ffn(&mut builder, layer, x, rows, x)?;
+        let mut step = builder.build(&[y])?;
+        step.write_input(x, &input())?;
+        for list in lists {
+            step.write_list(list, sets.next(turn))?;
+        }
+        check(&step, y, sets.len())?;
+        steps.push(step);
+    }
+    Ok(Chain { steps, count })
+}
+
+/// `count` low-rank predictors in one step: `fc2 relu(fc1 x)`.
+///
+/// # Errors
+/// Not enough device memory.
+pub fn predictors(gpu: &Gpu, format: Format, predictors: &[Predictor], count: usize) -> Result<Chain> {
+    let mut builder = StepBuilder::new(gpu, format)?;
+    let x = builder.input(SHAPE.hidden)?;
+    let mut last = x;
+    for predictor in predictors.iter().cycle().take(count) {
+        last = predictor.scores(&mut builder, x)?;
+    }
+    one_step(builder, x, last, SHAPE.intermediate, count)
+}
+
+/// `count` projections with `rows` outputs in one step, each of the one before where that is square.
+///
+/// # Errors
+/// Not enough device memory.
+pub fn projections(
+    gpu: &Gpu,
+    format: Format,
+    rows: usize,
+    matrices: &[Arc<PackedMatrix>],
+    count: usize,
+) -> Result<Chain> {
+    let mut builder = StepBuilder::new(gpu, format)?;
+    let first = builder.input(SHAPE.hidden)?;
+    let (mut x, mut last) = (first, first);
+    for matrix in matrices.iter().cycle().take(count) {
+        last = builder.project(matrix, x, Activation::Identity)?;
+        if rows == SHAPE.hidden {
+            x = last;
+        }
+    }
+    one_step(builder, first, last, rows, count)
+}
+
+/// fc1 and fc2 of a low-rank predictor.
+#[derive(Debug, Clone)]
+pub struct Predictor {
+    /// Rank x hidden.
+    pub fc1: Arc<PackedMatrix>,
+    /// Neurons x rank.
+    pub fc2: Arc<PackedMatrix>,
+}
+
+impl Predictor {
+    fn scores(&self, builder: &mut StepBuilder, x: Value) -> Result<Value> {
+        let hidden = builder.project(&self.fc1, x, Activation::Relu)?;
+        Ok(builder.project(&self.fc2, hidden, Activation::Identity)?)
+    }
+}
+
+/// `count` layers in one step: a predictor, a threshold on its scores that leaves that density, the FFN over what is
+/// left.
+///
+/// # Errors
+/// Not enough device memory; scores that are not numbers, or of which no threshold leaves as many as are wanted.
+pub fn whole_layers(
+    gpu: &Gpu,
+    format: Format,
+    layers: &[Ffn],
+    predictors: &[Predictor],
+    density: f64,
+    count: usize,
+) -> Result<Chain> {
+    let wanted = ((density * SHAPE.intermediate as f64).round() as usize).clamp(1, SHAPE.intermediate);
+    let mut builder = StepBuilder::new(gpu, format)?;
+    let first = builder.input(SHAPE.hidden)?;
+    let (mut x, mut selections, mut read) = (first, Vec::new(), Vec::new());
+    for (layer, predictor) in layers.iter().cycle().zip(predictors.iter().cycle()).take(count) {
+        let scores = predictor.scores(&mut builder, x)?;
+        let rows = builder.select(scores)?;
+        x = ffn(&mut builder, layer, x, rows, first)?;
+        selections.push((scores, rows));
+        read.extend([scores, x]);
+    }
+    let mut step = builder.build(&read)?;
+    step.write_input(first, &input())?;
+    // A layer's scores follow from the thresholds of the layers before it.
+    for &(_, rows) in &selections {
+        step.write_threshold(rows, f32::INFINITY)?;
+    }
+    let mut scores = vec![0.0; SHAPE.intermediate];
+    for (turn, &(value, rows)) in selections.iter().enumerate() {
+        step.run()?;
+        step.read(value, &mut scores)?;
+        step.write_threshold(rows, threshold_that_leaves(&mut scores, wanted)?)?;
+        if turn + 1 == selections.len() {
+            check(&step, x, wanted)?;
+        }
+    }
+    Ok(Chain { steps: vec![step], count })
+}
+
+/// The `wanted`-th largest of `scores`, which it sorts.
+fn threshold_that_leaves(scores: &mut [f32], wanted: usize) -> Result<f32> {
+    scores.sort_by(f32::total_cmp);
+    let finite = scores.iter().all(|score| score.is_finite());
+    let below = scores.len().saturating_sub(wanted);
+    match scores.get(below) {
+        Some(&threshold) if finite && (below == 0 || scores[below - 1] < threshold) => Ok(threshold),
+        _ => Err(Failure::short(format!(
+            "no threshold leaves {wanted} of {} scores, median {:?}: the predictor's kernel is wrong",
+            scores.len(),
+            nearest_rank(scores, 0.5)
+        ))),
+    }
+}
+
+fn rows(builder: &mut StepBuilder, density: f64, lists: &mut Vec<List>) -> Result<Rows> {
+    if density == 1.0 {
+        return Ok(Rows::Every);
+    }
+    let list = builder.list(SHAPE.intermediate)?;
+    lists.push(list);
+    Ok(Rows::Listed(list))
+}
+
+fn ffn(builder: &mut StepBuilder, layer: &Ffn, x: Value, rows: Rows, residual: Value) -> Result<Value> {
+    Ok(builder.ffn(&layer.gate, &layer.up, &layer.down, Activation::Relu, x, rows, Some(residual))?)
+}
+
+fn one_step(builder: StepBuilder, x: Value, last: Value, outputs: usize, count: usize) -> Result<Chain> {
+    let mut step = builder.build(&[last])?;
+    step.write_input(x, &input())?;
+    step.run()?;
+    let mut values = vec![f32::NAN; outputs];
+    step.read(last, &mut values)?;
+    if values.iter().any(|value| !value.is_finite()) || values.iter().all(|&value| value == 0.0) {
+        return Err(Failure::short("a chain of projections ends in what is no number, or in zeros alone"));
+    }
+    Ok(Chain { steps: vec![step], count })
+}
+
+/// Runs a step once: its last FFN must have computed as many rows as it was told, and numbers.
+///
+/// # Errors
+/// It has not.
+pub fn check(step: &Step, y: Value, wanted: usize) -> Result<()> {
+    step.run()?;
+    let mut values = vec![f32::NAN; SHAPE.hidden];
+    step.read(y, &mut values)?;
+    let computed = step.computed(y)? as usize;
+    if computed != wanted {
+        return Err(Failure::short(format!("an FFN computed {computed} rows and was told {wanted}: it is not timed")));
+    }
+    if values.iter().any(|value| !value.is_finite()) {
+        return Err(Failure::short("a chain of FFNs ends in what is no number: it is not timed"));
+    }
+    Ok(())
+}
+
+/// Active rows of each layer in turn, none again before all others of that layer.
+pub struct Sets(Vec<Rotation>);
+
+impl Sets {
+    /// Of `layers` layers at a density.
+    pub fn new(layers: usize, density: f64) -> Self {
+        Self((0..layers as u64).map(|layer| Rotation::new(SHAPE.intermediate, density, 100 + layer)).collect())
+    }
+
+    /// The rows of the `turn`-th FFN.
+    pub fn next(&mut self, turn: usize) -> &[u32] {
+        let layers = self.0.len();
+        self.0[turn % layers].next_set()
+    }
+
+    /// Rows in each set.
+    pub fn len(&self) -> usize {
+        self.0.first().map_or(0, Rotation::set_len)
+    }
+
+    /// Whether there are no layers.
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_threshold_leaves_what_is_wanted() {
+        let scores = Random::new(3).vector(1000);
+        for wanted in [1, 100, 999, 1000] {
+            let threshold = threshold_that_leaves(&mut scores.clone(), wanted).unwrap();
+            assert_eq!(scores.iter().filter(|&&s| s >= threshold).count(), wanted);
+        }
+        for mut bad in [vec![1.0, 1.0], vec![f32::NAN, 1.0], vec![0.0, f32::INFINITY], Vec::new()] {
+            assert_eq!(threshold_that_leaves(&mut bad, 1).unwrap_err().code, 1);
+        }
+    }
+
+    #[test]
+    fn rows_of_a_layer_come_again_when_all_have_been() {
+        let mut sets = Sets::new(4, 0.25);
+        let mut seen = vec![0; SHAPE.intermediate];
+        for turn in 0..16 {
+            let own = sets.next(turn).to_vec();
+            assert_eq!(own.len(), sets.len());
+            if turn % 4 == 0 {
+                own.iter().for_each(|&row| seen[row as usize] += 1);
+            }
+        }
+        assert!(seen.iter().all(|&times| times == 1));
+    }
+}
