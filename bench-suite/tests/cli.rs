@@ -244,6 +244,40 @@ fn peers_says_how_to_get_them_where_there_are_none() {
     refused(&["peers", "--format", "q5_1"], &["q5_1", "q4_0"]);
 }
 
+/// What is asked of a GPU fails at once, in one line that says why there is none to ask.
+#[test]
+fn a_gpu_that_is_not_there_is_told_in_one_line() {
+    if bench_suite::gpu::is_there() {
+        return;
+    }
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("record.json");
+    for arguments in [
+        &["measure", "--device", "gpu", "--out", text(&file)][..],
+        &["roof", "--device", "gpu", "--record", text(&file)],
+        &["report", "--device", "gpu", "--out", text(&folder.path().join("report"))],
+        &["peers", "--device", "gpu"],
+        &["decode"],
+        &["decode", "--check", "--layers", "1"],
+    ] {
+        let output = support::program::thresher(arguments);
+        let error = String::from_utf8(output.stderr).unwrap();
+        assert_eq!((output.status.code(), output.stdout.len()), (Some(1), 0), "{arguments:?}: {error}");
+        assert!(error.starts_with("thresher: no GPU to measure: ") && error.lines().count() == 1, "{error}");
+    }
+    assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 0);
+}
+
+#[test]
+fn devices_and_what_is_asked_of_them_must_fit() {
+    refused(&["measure", "--device", "tpu", "--out", "x.json"], &["tpu", "gpu"]);
+    refused(&["roof", "--device", "gpu", "--isa", "avx2"], &["--isa", "--device"]);
+    refused(&["roof", "--record", "x.json"], &["--device"]);
+    refused(&["peers", "--device", "gpu", "--threads", "2"], &["--threads"]);
+    refused(&["decode", "--layers", "0"], &["--layers"]);
+    refused(&["decode", "--density", "2"], &["density"]);
+}
+
 #[test]
 fn bad_use_is_told_in_one_line() {
     refused(&[], &["--help"]);

@@ -8,7 +8,7 @@ use crate::{
     Result,
     gpu::{
         self,
-        decode::{DecodeRow, Decoded, Plan, decode},
+        decode::{DecodeRow, Decoded, Plan, decode, required_bytes},
     },
     machine::{this_build, this_machine},
     output::{TableFormat, print, print_csv, print_json, table},
@@ -32,6 +32,9 @@ pub struct DecodeArguments {
     /// Tokens that are timed at each density
     #[arg(long, default_value_t = gpu::measure::ROUNDS as u32, value_parser = clap::value_parser!(u32).range(6..=100_000))]
     rounds: u32,
+    /// Decode nothing: only say whether there is a GPU, and whether its memory holds the layers
+    #[arg(long, conflicts_with_all = ["csv", "json"])]
+    check: bool,
     #[command(flatten)]
     table: TableFormat,
 }
@@ -50,6 +53,8 @@ struct Line {
     ratio: f64,
 }
 
+const BYTES_PER_GB: f64 = 1e9;
+
 /// Runs the command.
 ///
 /// # Errors
@@ -61,7 +66,12 @@ pub fn run(arguments: &DecodeArguments) -> Result<()> {
         densities: arguments.density.clone(),
         rounds: arguments.rounds as usize,
     };
-    let decoded = decode(&plan, &gpu::open()?, &this_machine(), this_build())?;
+    let opened = gpu::open()?;
+    if arguments.check {
+        let needed = required_bytes(&plan, &opened)? as f64 / BYTES_PER_GB;
+        return print(&format!("{}; {} layers in {} take {needed:.1} GB\n", opened.device(), plan.layers, plan.format));
+    }
+    let decoded = decode(&plan, &opened, &this_machine(), this_build())?;
     if arguments.table.json {
         print_json(&decoded)
     } else if arguments.table.csv {

@@ -95,14 +95,23 @@ fn qkv_rows() -> usize {
     SHAPE.query_width() + 2 * SHAPE.kv_width()
 }
 
+/// Device memory that a plan takes, bandwidth beside it included.
+///
+/// # Errors
+/// The GPU has less.
+pub fn required_bytes(plan: &Plan, gpu: &Gpu) -> Result<u64> {
+    let all = bytes(plan.format, plan.layers, 1.0) + BANDWIDTH_BYTES;
+    require_memory(gpu, &format!("a model of {} layers in {}", plan.layers, plan.format), all)?;
+    Ok(all)
+}
+
 /// Decodes.
 ///
 /// # Errors
 /// Not enough device memory; a kernel computes something else than it was told.
 pub fn decode(plan: &Plan, gpu: &Gpu, machine: &Machine, build: Provenance) -> Result<Decoded> {
     let machine = machine.as_gpu().ok_or_else(|| Failure::short("this machine has no usable GPU"))?;
-    let all = bytes(plan.format, plan.layers, 1.0);
-    require_memory(gpu, &format!("a model of {} layers in {}", plan.layers, plan.format), all + BANDWIDTH_BYTES)?;
+    required_bytes(plan, gpu)?;
     let progress = progress_bar(plan.rounds as u64 + 1);
     progress.set_message("filling layers with weights");
     let model = Model::upload(gpu, plan.format, plan.layers)?;

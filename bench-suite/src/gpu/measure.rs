@@ -254,7 +254,7 @@ pub fn measure(plan: &Plan, gpu: &Gpu, machine: &Machine, provenance: Provenance
         let subjects = plan.subjects(format);
         if !subjects.is_empty() {
             progress.set_message(format!("filling layers with weights: {}", list(&[format])));
-            measure_format(plan, gpu, format, subjects, &mut roof, &mut measured, &progress)?;
+            measure_format(plan, gpu, format, &subjects, &mut roof, &mut measured, &progress)?;
         }
     }
     progress.set_message("selection");
@@ -274,14 +274,14 @@ fn measure_format(
     plan: &Plan,
     gpu: &Gpu,
     format: Format,
-    subjects: Vec<Subject>,
+    subjects: &[Subject],
     roof: &mut Roof,
     measured: &mut Measured,
     progress: &ProgressBar,
 ) -> Result<()> {
     let weights = Weights::upload(gpu, format)?;
     let mut timed = Vec::new();
-    for subject in &subjects {
+    for subject in subjects {
         timed.push(Timed::new(weights.chain(gpu, subject)?, subject.bytes));
     }
     let beside = plan.beside && plan.only.is_none() && plan.operators.contains(&Operator::Ffn);
