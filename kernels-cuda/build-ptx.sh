@@ -17,6 +17,8 @@ cd "$here"
 # 13.0 is PTX 9.0, driver 580. src/probe.rs states the same.
 toolkit=13.0
 ptx_target=compute_80
+# Sources with paths of their own for Hopper and newer: their PTX is made for it too.
+hopper_sources=(step)
 machine_targets=(sm_80 sm_89 sm_90a sm_100)
 
 mode=${1:-write}
@@ -90,6 +92,9 @@ printf '%-8s %-20s %9s %8s %6s %7s\n' target kernel registers shared stack spill
 for source in kernels/*.cu; do
   name=$(basename "$source" .cu)
   "$nvcc" "${flags[@]}" -arch=$ptx_target -ptx -o "$out/$name.ptx" "$source"
+  if [[ " ${hopper_sources[*]} " == *" $name "* ]]; then
+    "$nvcc" "${flags[@]}" -arch=compute_90 -ptx -o "$out/$name.sm_90.ptx" "$source"
+  fi
   for target in "${machine_targets[@]}"; do
     "$nvcc" "${flags[@]}" -gencode="arch=${target/sm_/compute_},code=$target" -cubin -Xptxas -v \
       -o "$out/$name.$target.cubin" "$source" 2>"$out/log" || { cat "$out/log" >&2; exit 1; }

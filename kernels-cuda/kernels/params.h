@@ -113,17 +113,35 @@ typedef struct SelectTopKParams {
   uint32_t count;
 } SelectTopKParams;
 
+/** Threads of one block of `read_all`. */
+#define THRESHER_ROOF_THREADS 512u
+
+/** Reads `quads` times 16 bytes. */
+typedef struct ReadParams {
+  /** Where they begin. */
+  const uint8_t *from;
+  /** How many. */
+  uint64_t quads;
+  /** Where the bits that any of them has go, if they are `never`. */
+  uint32_t *kept;
+  /** Bits that they do not have. */
+  uint32_t never;
+} ReadParams;
+
 /** Threads of one block of `step`: consumers, a producer warp and a collector warp. */
 #define THRESHER_STEP_THREADS 576u
 /** Threads of a block of `step` that compute. */
 #define THRESHER_STEP_CONSUMERS 512u
-/** Neurons whose values a block of `step` holds at a time; also the rows of a selecting projection
- * that one block may own. */
-#define THRESHER_STEP_NEURONS 512u
+/** Neurons of an FFN that a block of `step` may own: it holds their values. */
+#define THRESHER_STEP_NEURONS 1024u
+/** Rows of a selecting projection that it may own: one for each thread that computes. */
+#define THRESHER_STEP_SELECTED 512u
 /** Blocks of `step` at most. */
 #define THRESHER_STEP_BLOCKS 256u
 /** Slots of a block's ring at most. */
 #define THRESHER_STEP_SLOTS 32u
+/** Shared memory of a block of `step` before its ring. */
+#define THRESHER_STEP_SHARED 16384u
 /** Columns that a row of the step kernel's matrices is padded to a multiple of. */
 #define THRESHER_STEP_STRETCH 512u
 /** Columns of a row at most, padding included. */
@@ -206,7 +224,7 @@ typedef struct StepParams {
   const StepPhase *phases;
   /** Sums of one block's neurons, as words: gridDim * 512 * 16. */
   uint32_t *partials;
-  /** Packets of the rows that each block selected: gridDim * THRESHER_STEP_NEURONS. */
+  /** Packets of the rows that each block selected: gridDim * THRESHER_STEP_SELECTED. */
   uint64_t *selected;
   /** Packets of how many: gridDim. */
   uint64_t *selected_counts;

@@ -61,19 +61,22 @@ struct PlanesF32 {
   static constexpr bool FINITE = false;
   static constexpr float BIAS = 0.f;
   using Input = FloatInput;
+  // Two rows would fill 32 registers: they stay where they lie.
   struct Raw {
-    uint4 quads[QUADS];
+    const uint8_t* row;
+    uint32_t t;
+
+    __device__ __forceinline__ float4 quad(uint32_t k) const {
+      const uint4 words = shared_load<uint4>(row + 4 * column(k, t));
+      return {__uint_as_float(words.x), __uint_as_float(words.y), __uint_as_float(words.z),
+              __uint_as_float(words.w)};
+    }
   };
 
   static __device__ __forceinline__ uint32_t column(uint32_t quad, uint32_t t) {
     return 16 * t + 4 * (quad ^ (t >> 1 & 3));
   }
-  static __device__ __forceinline__ Raw fetch(const uint8_t* row, uint32_t t, uint32_t) {
-    Raw raw;
-#pragma unroll
-    for (uint32_t k = 0; k < QUADS; ++k) raw.quads[k] = shared_load<uint4>(row + 4 * column(k, t));
-    return raw;
-  }
+  static __device__ __forceinline__ Raw fetch(const uint8_t* row, uint32_t t, uint32_t) { return {row, t}; }
   static __device__ __forceinline__ Input prepare(const float (&x)[THREAD_COLUMNS]) {
     Input input;
 #pragma unroll
@@ -83,17 +86,26 @@ struct PlanesF32 {
   static __device__ __forceinline__ float weights(const Raw& raw, float (&w)[THREAD_COLUMNS]) {
 #pragma unroll
     for (uint32_t k = 0; k < QUADS; ++k) {
-      w[4 * k] = __uint_as_float(raw.quads[k].x);
-      w[4 * k + 1] = __uint_as_float(raw.quads[k].y);
-      w[4 * k + 2] = __uint_as_float(raw.quads[k].z);
-      w[4 * k + 3] = __uint_as_float(raw.quads[k].w);
+      const float4 four = raw.quad(k);
+      w[4 * k] = four.x;
+      w[4 * k + 1] = four.y;
+      w[4 * k + 2] = four.z;
+      w[4 * k + 3] = four.w;
     }
     return 1.f;
   }
   static __device__ __forceinline__ float dot(const Raw& raw, const Input& input) {
-    float w[THREAD_COLUMNS];
-    weights(raw, w);
-    return dot_floats(w, input);
+    float even = 0.f;
+    float odd = 0.f;
+#pragma unroll
+    for (uint32_t k = 0; k < QUADS; ++k) {
+      const float4 four = raw.quad(k);
+      even = fmaf(four.x, input.x[4 * k], even);
+      odd = fmaf(four.y, input.x[4 * k + 1], odd);
+      even = fmaf(four.z, input.x[4 * k + 2], even);
+      odd = fmaf(four.w, input.x[4 * k + 3], odd);
+    }
+    return even + odd;
   }
 };
 

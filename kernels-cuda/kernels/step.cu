@@ -36,6 +36,8 @@ namespace step_kernel {
 constexpr uint32_t CONSUMERS = THRESHER_STEP_CONSUMERS;
 constexpr uint32_t CONSUMER_WARPS = CONSUMERS / WARP;
 constexpr uint32_t NEURONS = THRESHER_STEP_NEURONS;
+constexpr uint32_t SELECTED = THRESHER_STEP_SELECTED;
+static_assert(SELECTED <= CONSUMERS && SELECTED <= NEURONS, "a thread each");
 // Values that a consumer sums at a time: of so many rows at its place.
 constexpr uint32_t SUMS = 8;
 // Partial sums: quads that a block adds up at a time, the threads that share one, and the partials that
@@ -66,7 +68,8 @@ struct Shared {
   uint32_t prefix[THRESHER_STEP_BLOCKS + WARP];
 };
 
-constexpr uint32_t RING_OFFSET = (sizeof(Shared) + 127) / 128 * 128;
+constexpr uint32_t RING_OFFSET = THRESHER_STEP_SHARED;
+static_assert(sizeof(Shared) <= RING_OFFSET && RING_OFFSET % 128 == 0, "the ring begins after it");
 
 __device__ __forceinline__ Shared& shared() { return *reinterpret_cast<Shared*>(dynamic_shared()); }
 
@@ -205,7 +208,7 @@ __device__ __forceinline__ uint32_t selected_row(const StepParams& p, uint32_t p
       high = middle;
     }
   }
-  return await_packet(p.selected + low * NEURONS + (position - prefix[low]), epoch);
+  return await_packet(p.selected + low * SELECTED + (position - prefix[low]), epoch);
 }
 
 // What the producer knows of a phase to come. Loads are on their way until their first use.
@@ -260,25 +263,24 @@ __device__ __forceinline__ void load_indices(const StepParams& p, uint32_t numbe
   }
 }
 
-// Puts the rows at positions `begin` to `end` into shared().indices.
+// Puts the rows of this block's share of the list into shared().indices.
 __device__ __forceinline__ void list_rows(const StepParams& p, const StepPhase& phase, uint32_t epoch,
-                                          uint32_t begin, uint32_t end, bool early,
-                                          const Ahead& ahead) {
+                                          const Share& share, const Ahead& ahead) {
   uint32_t* indices = shared().indices;
-  uint32_t position = begin + threadIdx.x % WARP;
-  if (early) {
+  uint32_t position = share.first + threadIdx.x % WARP;
+  if (phase.rows_from == THRESHER_LISTED) {
 #pragma unroll
     for (uint32_t i = 0; i < EARLY; ++i) {
-      if (position < end) indices[position - begin] = ahead.indices[i];
+      if (position < share.last) indices[position - share.first] = ahead.indices[i];
       position += WARP;
     }
   }
 #pragma unroll 4
-  for (; position < end; position += WARP) {
+  for (; position < share.last; position += WARP) {
     uint32_t row = position;
     if (phase.rows_from == THRESHER_LISTED) row = __ldg(phase.active + position);
     if (phase.rows_from == THRESHER_SELECTED) row = selected_row(p, position, epoch);
-    indices[position - begin] = row;
+    indices[position - share.first] = row;
   }
   __syncwarp();
 }
@@ -295,37 +297,30 @@ __device__ __forceinline__ void produce_ffn(const Launch& launch, const StepPhas
   const uint32_t epoch = launch.epoch(number - 1);
   const uint32_t total = phase.rows_from == THRESHER_SELECTED ? prefix_counts(p, epoch) : ahead.total;
   const Share share = share_of(total);
-  const uint32_t first_end = min(share.first + NEURONS, share.last);
-  const bool early = phase.rows_from == THRESHER_LISTED;
-  list_rows(p, phase, epoch, share.first, first_end, early, ahead);
+  const uint32_t count = share.last - share.first;
+  list_rows(p, phase, epoch, share, ahead);
   load_phase(p, number + 2, ahead);
   load_total(p, number + 1, ahead);
-  for (uint32_t begin = share.first; begin < share.last; begin += NEURONS) {
-    const uint32_t count = min(NEURONS, share.last - begin);
-    if (begin != share.first) list_rows(p, phase, epoch, begin, begin + count, false, ahead);
-    for (uint32_t i = 0; i < count; i += side) {
-      const uint32_t rows = min(side, count - i);
-      uint8_t* to = take_slot(p, ring, 2 * rows * row_bytes);
-      for (uint32_t k = 0; k < rows; ++k) {
-        const uint64_t offset = static_cast<uint64_t>(indices[i + k]) * row_bytes;
-        fill(ring, to + k * row_bytes, phase.weights[0] + offset, row_bytes);
-        fill(ring, to + (side + k) * row_bytes, phase.weights[1] + offset, row_bytes);
-      }
-      give_slot(p, ring);
+  for (uint32_t i = 0; i < count; i += side) {
+    const uint32_t rows = min(side, count - i);
+    uint8_t* to = take_slot(p, ring, 2 * rows * row_bytes);
+    for (uint32_t k = 0; k < rows; ++k) {
+      const uint64_t offset = static_cast<uint64_t>(indices[i + k]) * row_bytes;
+      fill(ring, to + k * row_bytes, phase.weights[0] + offset, row_bytes);
+      fill(ring, to + (side + k) * row_bytes, phase.weights[1] + offset, row_bytes);
     }
-    if (begin == share.first) load_indices(p, number + 1, ahead);
-    for (uint32_t i = 0; i < count; i += 2 * side) {
-      const uint32_t rows = min(2 * side, count - i);
-      uint8_t* to = take_slot(p, ring, rows * row_bytes);
-      for (uint32_t k = 0; k < rows; ++k) {
-        const uint64_t offset = static_cast<uint64_t>(indices[i + k]) * row_bytes;
-        fill(ring, to + k * row_bytes, phase.weights[2] + offset, row_bytes);
-      }
-      give_slot(p, ring);
-    }
-    __syncwarp();
+    give_slot(p, ring);
   }
-  if (share.first == share.last) load_indices(p, number + 1, ahead);
+  load_indices(p, number + 1, ahead);
+  for (uint32_t i = 0; i < count; i += 2 * side) {
+    const uint32_t rows = min(2 * side, count - i);
+    uint8_t* to = take_slot(p, ring, rows * row_bytes);
+    for (uint32_t k = 0; k < rows; ++k) {
+      const uint64_t offset = static_cast<uint64_t>(indices[i + k]) * row_bytes;
+      fill(ring, to + k * row_bytes, phase.weights[2] + offset, row_bytes);
+    }
+    give_slot(p, ring);
+  }
   keep_phase(p, number + 2, ahead);
 }
 
@@ -568,7 +563,7 @@ __device__ __forceinline__ void select_rows(const StepParams& p, const StepPhase
   if (threadIdx.x == 0) send_packet(p.selected_counts + blockIdx.x, total, epoch);
   if (active) {
     const uint32_t place = before + __popc(ballot & ((1u << lane) - 1));
-    send_packet(p.selected + blockIdx.x * NEURONS + place, share.first + threadIdx.x, epoch);
+    send_packet(p.selected + blockIdx.x * SELECTED + place, share.first + threadIdx.x, epoch);
   }
 }
 
@@ -740,12 +735,10 @@ __device__ __forceinline__ void consume_ffn(const Launch& launch, const StepPhas
   if (phase.computed != nullptr && blockIdx.x == 0 && threadIdx.x == 0) {
     __stcg(phase.computed, total);
   }
+  const uint32_t rows = share.last - share.first;
+  if (rows > 0) dot_rows<F, true>(p, at, rows, x, ring, collection);
   Sums sums = {};
-  for (uint32_t begin = share.first; begin < share.last; begin += NEURONS) {
-    const uint32_t rows = min(NEURONS, share.last - begin);
-    dot_rows<F, true>(p, at, rows, x, ring, collection);
-    add_rows<F>(p, at, rows, sums, ring);
-  }
+  add_rows<F>(p, at, rows, sums, ring);
   send_partials<F>(p, at, launch.turn(phase.partial_turn), sums);
   reduce_owned(launch, phase, at, owned);
   const Share quads = share_of(QUADS * at.threads);
@@ -903,10 +896,13 @@ __device__ __forceinline__ void step(const StepParams& p) {
 
 }  // namespace step_kernel
 
+// Older GPUs would keep some of it outside of the 96 registers that 18 warps leave each thread.
+#if !defined(__CUDA_ARCH__) || __CUDA_ARCH__ >= 900
 extern "C" __global__ void __launch_bounds__(THRESHER_STEP_THREADS, 1)
     step_f32(const __grid_constant__ StepParams p) {
   step_kernel::step<PlanesF32>(p);
 }
+#endif
 
 extern "C" __global__ void __launch_bounds__(THRESHER_STEP_THREADS, 1)
     step_f16(const __grid_constant__ StepParams p) {

@@ -4,6 +4,8 @@
 //! A test tool, in this crate for its tests (feature `emulation`): slow, and only where build.rs
 //! found a C++17 compiler on Linux.
 
+mod step;
+
 use std::ffi::{CString, c_char, c_int, c_void};
 
 use crate::{
@@ -13,6 +15,8 @@ use crate::{
     params::{DownParams, GateUpParams, GemvParams, SelectThresholdParams, SelectTopKParams},
     shape::{Shape, check_length, check_rank, check_scores},
 };
+
+pub use step::{PackedMatrix, Step, StepBuilder};
 
 /// Memory that a launch may touch; anything else is a fault.
 #[repr(C)]
@@ -252,7 +256,6 @@ impl Emulator {
     ///
     /// # Errors
     /// The first fault of the kernel, or a geometry that no GPU or this emulation can hold.
-    #[allow(dead_code, reason = "so far only tests of the emulation itself launch so")]
     fn launch_cooperative<P>(
         &self,
         kernel: &str,

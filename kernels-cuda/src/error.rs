@@ -125,6 +125,52 @@ pub enum Error {
         /// Scores given.
         scores: usize,
     },
+    /// A row of more columns than a block of the step kernel holds.
+    #[error("{cols} columns are more than the {most} that a step takes: run the operators one by one")]
+    WideRow {
+        /// Columns given.
+        cols: usize,
+        /// Columns at most.
+        most: usize,
+    },
+    /// A format that steps read on newer GPUs only.
+    #[error("steps on {format} weights need a GPU of compute capability 9.0, not {}.{}: use another format", capability.0, capability.1)]
+    FormatNeedsHopper {
+        /// Format of the weights.
+        format: Format,
+        /// What the GPU has.
+        capability: (i32, i32),
+    },
+    /// More rows than a step can take from one matrix.
+    #[error("{rows} rows are more than the {most} that a step's blocks hold on this GPU: run the operators one by one")]
+    TooManyRows {
+        /// Rows of the matrix.
+        rows: usize,
+        /// Rows at most.
+        most: usize,
+    },
+    /// A selection, or rows, that are not of the phase right before.
+    #[error("`{operand}` is not what the phase right before gives: select from a projection, then use the rows")]
+    NotTheNewest {
+        /// Which argument.
+        operand: &'static str,
+    },
+    /// A value, list or selection of another step.
+    #[error("`{operand}` belongs to another step: use what this step's builder gave")]
+    Foreign {
+        /// Which argument.
+        operand: &'static str,
+    },
+    /// A value that the host does not write, or cannot read back.
+    #[error("`{operand}` is no {wanted} of this step: {to_do}")]
+    NotThis {
+        /// Which argument.
+        operand: &'static str,
+        /// What it was taken for.
+        wanted: &'static str,
+        /// How to have it.
+        to_do: &'static str,
+    },
     /// Memory of one GPU given to an operator of another.
     #[error("`{operand}` lies on another GPU: upload it through the one that runs the operator")]
     OtherGpu {

@@ -89,11 +89,13 @@ impl fmt::Display for Format {
     }
 }
 
-/// The gate's non-linearity. NaN stays NaN in both.
+/// The gate's non-linearity, or a projection's. NaN stays NaN in all.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Activation {
     /// `max(0, g)`: ReGLU, the sparse kind.
     Relu,
     /// `g / (1 + exp(-g))`: SwiGLU.
     Silu,
+    /// `g` itself: a bilinear layer, or a projection as it is.
+    Identity,
 }

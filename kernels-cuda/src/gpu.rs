@@ -1,12 +1,15 @@
 //! The operators on device memory: arguments checked once, kernels launched.
 
+mod graph;
+mod roof;
 mod select;
+mod step;
 
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use cudarc::{
     driver::{
-        CudaContext, CudaFunction, CudaSlice, CudaStream, DevicePtr, DevicePtrMut, DeviceRepr, DriverError,
+        CudaContext, CudaFunction, CudaModule, CudaSlice, CudaStream, DevicePtr, DevicePtrMut, DeviceRepr, DriverError,
         LaunchConfig, PushKernelArg,
     },
     nvrtc::Ptx,
@@ -16,7 +19,7 @@ use crate::{
     Activation, Device, Error, Format, KERNELS, Kernel, Operator, Probe,
     active::{Listed, check_active, check_listed},
     launch::Grid,
-    params::{DownParams, GateUpParams, GemvParams, THRESHER_RELU, THRESHER_SILU},
+    params::{DownParams, GateUpParams, GemvParams, THRESHER_IDENTITY, THRESHER_RELU, THRESHER_SILU},
     probe::{describe_error, probe_ordinal},
     shape::{Shape, check_length},
 };
@@ -29,7 +32,9 @@ unsafe impl DeviceRepr for GateUpParams {}
 // SAFETY: as above.
 unsafe impl DeviceRepr for DownParams {}
 
+pub use graph::Graph;
 pub use select::Count;
+pub use step::{PackedMatrix, Step, StepBuilder};
 
 /// A GPU with the kernels loaded, and one stream of work: calls run in the order they are made.
 ///
@@ -39,8 +44,10 @@ pub struct Gpu {
     device: Device,
     context: Arc<CudaContext>,
     stream: Arc<CudaStream>,
-    /// In the order of [`KERNELS`].
+    /// In the order of [`KERNELS`], up to the step's.
     functions: Vec<CudaFunction>,
+    /// The step's, compiled for this GPU when first wanted: it takes the driver seconds.
+    steps: OnceLock<Arc<CudaModule>>,
 }
 
 /// Row-major weights in one [`Format`] in device memory, without padding between rows.
@@ -127,9 +134,12 @@ impl Gpu {
             other => return Err(Error::NoGpu(other)),
         };
         let context = CudaContext::new(ordinal).map_err(driver("opening the GPU"))?;
-        let stream = context.default_stream();
+        // SAFETY: events order the streams that share an allocation, and this context has one stream.
+        unsafe { context.disable_event_tracking() };
+        // Not the default stream, which cannot be captured into a graph.
+        let stream = context.new_stream().map_err(driver("opening a stream"))?;
         let functions = load_kernels(&context)?;
-        Ok(Self { device, context, stream, functions })
+        Ok(Self { device, context, stream, functions, steps: OnceLock::new() })
     }
 
     /// What the GPU is.
@@ -351,6 +361,25 @@ impl Gpu {
         Ok(())
     }
 
+    fn load_module(&self, ptx: &str) -> Result<Arc<CudaModule>, Error> {
+        self.context.load_module(Ptx::from_src(ptx)).map_err(driver("compiling the embedded PTX"))
+    }
+
+    /// The kernel that runs steps on weights of one format.
+    fn step_function(&self, kernel: Kernel) -> Result<CudaFunction, Error> {
+        if self.steps.get().is_none() {
+            let operator = Operator::Step;
+            let hopper = operator.ptx_for_hopper().filter(|_| self.device.compute_capability >= (9, 0));
+            let module = self.load_module(hopper.unwrap_or(operator.ptx()))?;
+            // Another thread may have been faster; its module is as good.
+            let _ = self.steps.set(module);
+        }
+        let looking = driver("looking up a kernel");
+        let module =
+            self.steps.get().ok_or(Error::Driver { call: "looking up a kernel", reason: "no module".into() })?;
+        module.load_function(&kernel.entry()).map_err(looking)
+    }
+
     /// The driver has no allocation of zero bytes, so an empty slice becomes one zero.
     fn copy_in<T>(&self, call: &'static str, values: &[T]) -> Result<CudaSlice<T>, Error>
     where
@@ -381,6 +410,7 @@ impl Activation {
         match self {
             Self::Relu => THRESHER_RELU,
             Self::Silu => THRESHER_SILU,
+            Self::Identity => THRESHER_IDENTITY,
         }
     }
 }
@@ -388,7 +418,8 @@ impl Activation {
 fn load_kernels(context: &Arc<CudaContext>) -> Result<Vec<CudaFunction>, Error> {
     let mut functions = Vec::with_capacity(KERNELS.len());
     // Kernels of one module follow each other.
-    for kernels in KERNELS.chunk_by(|a, b| a.operator().ptx() == b.operator().ptx()) {
+    let operators = KERNELS.split(|kernel| kernel.operator() == Operator::Step).next().unwrap_or_default();
+    for kernels in operators.chunk_by(|a, b| a.operator().ptx() == b.operator().ptx()) {
         let ptx = Ptx::from_src(kernels[0].operator().ptx());
         let module = context.load_module(ptx).map_err(driver("compiling the embedded PTX"))?;
         for kernel in kernels {

@@ -17,14 +17,19 @@ pub enum Operator {
     SelectThreshold,
     /// `active` = the k rows of the largest scores, ascending; of equal scores the lowest rows.
     SelectTopK,
+    /// Projections, selections and FFNs one after another, in one launch.
+    Step,
 }
 
 impl Operator {
     /// Every operator.
-    pub const ALL: [Self; 5] = [Self::Gemv, Self::GateUp, Self::Down, Self::SelectThreshold, Self::SelectTopK];
+    pub const ALL: [Self; 6] =
+        [Self::Gemv, Self::GateUp, Self::Down, Self::SelectThreshold, Self::SelectTopK, Self::Step];
 
-    /// The operators that read weights, each in every format.
-    const ON_WEIGHTS: usize = 3;
+    /// Whether it reads weights, and has a kernel for each format of them.
+    const fn on_weights(self) -> bool {
+        !matches!(self, Self::SelectThreshold | Self::SelectTopK)
+    }
 
     /// Its name in benches and records.
     pub const fn name(self) -> &'static str {
@@ -34,16 +39,27 @@ impl Operator {
             Self::Down => "down",
             Self::SelectThreshold => "select_threshold",
             Self::SelectTopK => "select_top_k",
+            Self::Step => "step",
         }
     }
 
-    /// The PTX that its kernels are in.
+    /// The PTX that its kernels are in, for every GPU of compute capability 8.0 and newer.
     pub const fn ptx(self) -> &'static str {
         match self {
             Self::Gemv => include_str!("../ptx/gemv.ptx"),
             Self::GateUp => include_str!("../ptx/gate_up.ptx"),
             Self::Down => include_str!("../ptx/down.ptx"),
             Self::SelectThreshold | Self::SelectTopK => include_str!("../ptx/select.ptx"),
+            Self::Step => include_str!("../ptx/step.ptx"),
+        }
+    }
+
+    /// PTX of the same kernels that only GPUs of capability 9.0 and newer run, where there is some: it
+    /// copies with their bulk engine.
+    pub const fn ptx_for_hopper(self) -> Option<&'static str> {
+        match self {
+            Self::Step => Some(include_str!("../ptx/step.sm_90.ptx")),
+            _ => None,
         }
     }
 }
@@ -56,19 +72,21 @@ pub struct Kernel {
     format: Format,
 }
 
-const COUNT: usize = Operator::ON_WEIGHTS * Format::ALL.len() + Operator::ALL.len() - Operator::ON_WEIGHTS;
+const COUNT: usize = 4 * Format::ALL.len() + 2;
 
-/// Every kernel: each operator on weights in each format, then each selection.
+/// Every kernel, operator by operator: one for each format of weights, or one for scores.
 pub static KERNELS: [Kernel; COUNT] = all_kernels();
 
 const fn all_kernels() -> [Kernel; COUNT] {
     let mut kernels = [Kernel::of(Operator::Gemv, Format::F32); COUNT];
+    let mut at = 0;
     let mut operator = 0;
     while operator < Operator::ALL.len() {
+        let formats = if Operator::ALL[operator].on_weights() { Format::ALL.len() } else { 1 };
         let mut format = 0;
-        while format < Format::ALL.len() {
-            let kernel = Kernel::of(Operator::ALL[operator], Format::ALL[format]);
-            kernels[kernel.index()] = kernel;
+        while format < formats {
+            kernels[at] = Kernel::of(Operator::ALL[operator], Format::ALL[format]);
+            at += 1;
             format += 1;
         }
         operator += 1;
@@ -80,8 +98,7 @@ impl Kernel {
     /// The kernel of `operator` for `format`. A selection has one kernel, for f32 scores, whatever the
     /// format.
     pub const fn of(operator: Operator, format: Format) -> Self {
-        let on_weights = (operator as usize) < Operator::ON_WEIGHTS;
-        Self { operator, format: if on_weights { format } else { Format::F32 } }
+        Self { operator, format: if operator.on_weights() { format } else { Format::F32 } }
     }
 
     /// The kernel that displays as `name`.
@@ -104,13 +121,9 @@ impl Kernel {
         format!("{}_{}", self.operator.name(), self.format)
     }
 
-    /// Where it stands in [`KERNELS`].
-    pub(crate) const fn index(self) -> usize {
-        let operator = self.operator as usize;
-        if operator < Operator::ON_WEIGHTS {
-            return operator * Format::ALL.len() + self.format as usize;
-        }
-        Operator::ON_WEIGHTS * Format::ALL.len() + operator - Operator::ON_WEIGHTS
+    /// Where it stands in [`KERNELS`]; one of them if it is a kernel at all, as every `Self` is.
+    pub(crate) fn index(self) -> usize {
+        KERNELS.iter().position(|&kernel| kernel == self).unwrap_or(0)
     }
 }
 

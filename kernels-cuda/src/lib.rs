@@ -61,14 +61,17 @@ mod kernel;
 mod launch;
 #[cfg(all(test, emulated))]
 mod layout;
+mod packed;
 #[allow(dead_code, missing_docs, unreachable_pub, reason = "made by bindgen")]
 mod params;
 mod probe;
 mod shape;
 mod slices;
+mod step;
 
 pub use error::Error;
 pub use format::{Activation, Format, Q4_0_BYTES, Q4_0_LEN, Q8_0_BYTES, Q8_0_LEN};
-pub use gpu::{ActiveSet, Count, Gpu, Matrix, Vector};
+pub use gpu::{ActiveSet, Count, Gpu, Graph, Matrix, PackedMatrix, Step, StepBuilder, Vector};
 pub use kernel::{KERNELS, Kernel, Operator};
 pub use probe::{Device, Probe, probe};
+pub use step::{List, Rows, Selection, Value};

@@ -10,11 +10,14 @@ pub const THRESHER_SELECT_THREADS: u32 = 1024;
 pub const THRESHER_SELECT_MAX_SCORES: u32 = 1048576;
 pub const THRESHER_RELU: u32 = 0;
 pub const THRESHER_SILU: u32 = 1;
+pub const THRESHER_ROOF_THREADS: u32 = 512;
 pub const THRESHER_STEP_THREADS: u32 = 576;
 pub const THRESHER_STEP_CONSUMERS: u32 = 512;
-pub const THRESHER_STEP_NEURONS: u32 = 512;
+pub const THRESHER_STEP_NEURONS: u32 = 1024;
+pub const THRESHER_STEP_SELECTED: u32 = 512;
 pub const THRESHER_STEP_BLOCKS: u32 = 256;
 pub const THRESHER_STEP_SLOTS: u32 = 32;
+pub const THRESHER_STEP_SHARED: u32 = 16384;
 pub const THRESHER_STEP_STRETCH: u32 = 512;
 pub const THRESHER_STEP_COLUMNS: u32 = 8192;
 pub const THRESHER_PROJECT: u32 = 0;
@@ -116,6 +119,19 @@ pub struct SelectTopKParams {
     #[doc = " Number of scores."]
     pub count: u32,
 }
+#[doc = " Reads `quads` times 16 bytes."]
+#[repr(C)]
+#[derive(Debug, Copy, Clone)]
+pub struct ReadParams {
+    #[doc = " Where they begin."]
+    pub from: *const u8,
+    #[doc = " How many."]
+    pub quads: u64,
+    #[doc = " Where the bits that any of them has go, if they are `never`."]
+    pub kept: *mut u32,
+    #[doc = " Bits that they do not have."]
+    pub never: u32,
+}
 #[doc = " One phase of a step."]
 #[repr(C)]
 #[derive(Debug, Copy, Clone)]
@@ -175,7 +191,7 @@ pub struct StepParams {
     pub phases: *const StepPhase,
     #[doc = " Sums of one block's neurons, as words: gridDim * 512 * 16."]
     pub partials: *mut u32,
-    #[doc = " Packets of the rows that each block selected: gridDim * THRESHER_STEP_NEURONS."]
+    #[doc = " Packets of the rows that each block selected: gridDim * THRESHER_STEP_SELECTED."]
     pub selected: *mut u64,
     #[doc = " Packets of how many: gridDim."]
     pub selected_counts: *mut u64,

@@ -3,7 +3,7 @@
 
 use std::{collections::BTreeSet, fs, path::Path};
 
-use kernels_cuda::{KERNELS, Kernel, Operator};
+use kernels_cuda::{Format, KERNELS, Kernel, Operator};
 use sha2::{Digest, Sha256};
 
 fn root() -> &'static Path {
@@ -47,6 +47,10 @@ fn ptx_is_for_the_machines_that_the_probe_accepts() {
         let ptx = operator.ptx();
         assert!(ptx.contains("\n.target sm_80\n"), "{operator:?}");
         assert!(ptx.contains("\n.version 9.0\n"), "{operator:?}");
+        if let Some(ptx) = operator.ptx_for_hopper() {
+            assert!(ptx.contains("\n.target sm_90\n"), "{operator:?}");
+            assert!(ptx.contains("\n.version 9.0\n"), "{operator:?}");
+        }
     }
 }
 
@@ -54,7 +58,9 @@ fn ptx_is_for_the_machines_that_the_probe_accepts() {
 fn ptx_holds_every_kernel_under_its_name() {
     for kernel in KERNELS {
         let entry = format!(".entry {}(", kernel.entry());
-        assert!(kernel.operator().ptx().contains(&entry), "{kernel}");
+        let hopper_only = kernel == Kernel::of(Operator::Step, Format::F32);
+        assert_eq!(kernel.operator().ptx().contains(&entry), !hopper_only, "{kernel}");
+        assert!(kernel.operator().ptx_for_hopper().is_none_or(|ptx| ptx.contains(&entry)), "{kernel}");
     }
 }
 
@@ -64,7 +70,7 @@ fn a_kernel_is_found_by_its_name() {
         assert_eq!(Kernel::named(&kernel.to_string()), Some(kernel));
         assert_eq!(Kernel::of(kernel.operator(), kernel.format()), kernel);
     }
-    assert_eq!(KERNELS.iter().collect::<std::collections::HashSet<_>>().len(), 17);
+    assert_eq!(KERNELS.iter().collect::<std::collections::HashSet<_>>().len(), 22);
     let gate_up = Kernel::named("gate_up/cuda/f16").unwrap();
     assert_eq!(gate_up.entry(), "gate_up_f16");
     assert_eq!(Kernel::named("gate_up/cuda/f64"), None);

@@ -44,6 +44,7 @@ pub(crate) fn exact_gated(activation: Activation, gate: Exact, up: Exact) -> Exa
     let activated = match activation {
         Activation::Relu => gate.value.max(0.0),
         Activation::Silu => gate.value / (1.0 + (-gate.value).exp()),
+        Activation::Identity => gate.value,
     };
     let gate_error = 1.1 * gate.tolerance + 8.0 * ROUNDING * activated.abs();
     let value = activated * up.value;

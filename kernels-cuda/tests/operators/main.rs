@@ -7,6 +7,7 @@ mod machine;
 mod problem;
 mod refusals;
 mod select;
+mod steps;
 
 use exact::{exact_dot, exact_down, exact_gated};
 use kernels_cuda::{Activation, Format};
@@ -14,7 +15,7 @@ use machine::{Machine, gpu};
 use problem::{Problem, problem, problem_of};
 use proptest::{prelude::*, test_runner::TestRunner};
 
-const ACTIVATIONS: [Activation; 2] = [Activation::Relu, Activation::Silu];
+const ACTIVATIONS: [Activation; 3] = [Activation::Relu, Activation::Silu, Activation::Identity];
 
 type Property = fn(&dyn Machine, &Problem) -> Result<(), TestCaseError>;
 
@@ -22,7 +23,7 @@ type Property = fn(&dyn Machine, &Problem) -> Result<(), TestCaseError>;
 #[derive(Debug, PartialEq)]
 struct Answers {
     gemv: Vec<f32>,
-    gate_up: [Vec<f32>; 2],
+    gate_up: [Vec<f32>; 3],
     down: Vec<f32>,
 }
 
@@ -33,7 +34,7 @@ fn solve(machine: &dyn Machine, p: &Problem) -> Result<Answers, TestCaseError> {
     let mut gemv = poisoned();
     machine.gemv(&p.gate, &p.x, &p.active, &mut gemv).map_err(|e| fail("gemv", e))?;
 
-    let mut gate_up = [poisoned(), poisoned()];
+    let mut gate_up = [poisoned(), poisoned(), poisoned()];
     for (h, activation) in gate_up.iter_mut().zip(ACTIVATIONS) {
         machine.gate_up([&p.gate, &p.up], activation, &p.x, &p.active, h).map_err(|e| fail("gate_up", e))?;
     }

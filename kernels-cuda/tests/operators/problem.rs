@@ -85,10 +85,10 @@ pub(crate) fn problem_of(format: Format, rows: usize, cols: usize) -> impl Strat
 }
 
 /// SplitMix64 (Steele, Lea and Flood, OOPSLA 2014).
-struct Random(u64);
+pub(crate) struct Random(pub(crate) u64);
 
 impl Random {
-    fn next(&mut self) -> u64 {
+    pub(crate) fn next(&mut self) -> u64 {
         self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
         let mut z = self.0;
         z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
@@ -105,41 +105,46 @@ impl Random {
         (bits >> 40) as f32 / (1 << 23) as f32 - 1.0
     }
 
-    fn values(&mut self, count: usize) -> Vec<f32> {
+    pub(crate) fn values(&mut self, count: usize) -> Vec<f32> {
         (0..count).map(|_| self.value()).collect()
     }
 
-    /// One in eight subnormal: the emulation and the GPU must decode those too.
-    fn f16(&mut self) -> f16 {
+    /// One in eight subnormal: the emulation and the GPU must decode those too. The others times 2^-`shift`.
+    fn f16(&mut self, shift: i32) -> f16 {
         let bits = self.next();
         if bits.is_multiple_of(8) {
             return f16::from_bits((bits >> 32) as u16 & 0x83ff);
         }
-        f16::from_f32(self.value())
+        f16::from_f32(self.value() * 2_f32.powi(-shift))
     }
 
-    fn weights(&mut self, format: Format, rows: usize, cols: usize) -> Weights {
+    pub(crate) fn weights(&mut self, format: Format, rows: usize, cols: usize) -> Weights {
+        self.small_weights(format, rows, cols, 0)
+    }
+
+    /// Weights times 2^-`shift`, so that layers after layers of them stay finite.
+    pub(crate) fn small_weights(&mut self, format: Format, rows: usize, cols: usize, shift: i32) -> Weights {
         let mut bytes = Vec::new();
         let mut exact = Vec::new();
         for _ in 0..rows * cols / format.block_len() {
             match format {
                 Format::F32 => {
-                    let value = self.value();
+                    let value = self.value() * 2_f32.powi(-shift);
                     bytes.extend(value.to_le_bytes());
                     exact.push(f64::from(value));
                 }
                 Format::F16 => {
-                    let value = self.f16();
+                    let value = self.f16(shift);
                     bytes.extend(value.to_le_bytes());
                     exact.push(value.to_f64());
                 }
                 Format::Bf16 => {
-                    let value = bf16::from_f32(self.value());
+                    let value = bf16::from_f32(self.value() * 2_f32.powi(-shift));
                     bytes.extend(value.to_le_bytes());
                     exact.push(value.to_f64());
                 }
                 Format::Q8_0 => {
-                    let scale = self.f16();
+                    let scale = self.f16(shift);
                     bytes.extend(scale.to_le_bytes());
                     for _ in 0..32 {
                         let quant = self.next() as i8;
@@ -148,7 +153,7 @@ impl Random {
                     }
                 }
                 Format::Q4_0 => {
-                    let scale = self.f16();
+                    let scale = self.f16(shift);
                     bytes.extend(scale.to_le_bytes());
                     let pairs: [u8; 16] = std::array::from_fn(|_| self.next() as u8);
                     bytes.extend(pairs);

@@ -1,0 +1,323 @@
+//! What a step does, checked as it is put together, and what follows for the kernel: who waits for what.
+
+use crate::{
+    Activation, Error, Format,
+    packed::PackedShape,
+    params::{
+        THRESHER_ALTERNATES, THRESHER_STEP_BLOCKS, THRESHER_STEP_CONSUMERS, THRESHER_STEP_NEURONS,
+        THRESHER_STEP_SELECTED, THRESHER_STEP_SHARED, THRESHER_STEP_SLOTS, THRESHER_TURN,
+    },
+    shape::check_length,
+};
+
+/// A vector that a step takes or makes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct Value(usize);
+
+/// Rows that the host lists before a step runs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct List(usize);
+
+/// Rows that a step selects by a threshold.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct Selection(usize);
+
+/// Which neurons an FFN computes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Rows {
+    /// All.
+    Every,
+    /// Those of a list.
+    Listed(List),
+    /// Those that the projection right before it selected.
+    Selected(Selection),
+}
+
+/// Where a value comes from, and how long it is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct ValueOf {
+    pub(crate) len: usize,
+    /// The phase that makes it; `None` for an input.
+    pub(crate) phase: Option<usize>,
+}
+
+/// A phase, over matrices of type `M`.
+#[derive(Debug, Clone)]
+pub(crate) struct Phase<M> {
+    /// One, or gate, up and down.
+    pub(crate) matrices: Vec<M>,
+    pub(crate) shape: PackedShape,
+    pub(crate) activation: Activation,
+    pub(crate) x: Value,
+    pub(crate) y: Value,
+    /// A projection: the selection that it makes. An FFN: none.
+    pub(crate) selects: Option<Selection>,
+    /// An FFN's rows; `None` for a projection.
+    pub(crate) rows: Option<Rows>,
+    pub(crate) residual: Option<Value>,
+}
+
+/// Phases as they are put together.
+#[derive(Debug, Clone)]
+pub(crate) struct Plan<M> {
+    format: Format,
+    /// Blocks of the grid: each owns a share of every phase's rows.
+    blocks: usize,
+    pub(crate) values: Vec<ValueOf>,
+    /// For each list, how many rows there are to list.
+    pub(crate) lists: Vec<usize>,
+    pub(crate) selections: usize,
+    pub(crate) phases: Vec<Phase<M>>,
+}
+
+impl<M> Plan<M> {
+    pub(crate) fn new(format: Format, multiprocessors: u32) -> Self {
+        let blocks = multiprocessors.clamp(1, THRESHER_STEP_BLOCKS) as usize;
+        Self { format, blocks, values: Vec::new(), lists: Vec::new(), selections: 0, phases: Vec::new() }
+    }
+
+    pub(crate) fn format(&self) -> Format {
+        self.format
+    }
+
+    pub(crate) fn blocks(&self) -> usize {
+        self.blocks
+    }
+
+    pub(crate) fn input(&mut self, len: usize) -> Value {
+        self.value(len, None)
+    }
+
+    pub(crate) fn list(&mut self, neurons: usize) -> List {
+        self.lists.push(neurons);
+        List(self.lists.len() - 1)
+    }
+
+    pub(crate) fn project(
+        &mut self,
+        (matrix, shape): (M, PackedShape),
+        x: Value,
+        activation: Activation,
+    ) -> Result<Value, Error> {
+        self.check_matrix("matrix", &shape)?;
+        check_length("x", self.value_of("x", x)?.len, shape.shape.cols)?;
+        let y = self.value(shape.shape.rows, Some(self.phases.len()));
+        self.phases.push(Phase {
+            matrices: vec![matrix],
+            shape,
+            activation,
+            x,
+            y,
+            selects: None,
+            rows: None,
+            residual: None,
+        });
+        Ok(y)
+    }
+
+    /// The rows of the newest phase's value that reach a threshold.
+    pub(crate) fn select(&mut self, scores: Value) -> Result<Rows, Error> {
+        self.value_of("scores", scores)?;
+        let most = self.blocks * THRESHER_STEP_SELECTED as usize;
+        let selection = Selection(self.selections);
+        match self.phases.last_mut() {
+            Some(phase) if phase.y == scores && phase.rows.is_none() && phase.selects.is_none() => {
+                let rows = phase.shape.shape.rows;
+                if rows > most {
+                    return Err(Error::TooManyRows { rows, most });
+                }
+                phase.selects = Some(selection);
+            }
+            _ => return Err(Error::NotTheNewest { operand: "scores" }),
+        }
+        self.selections += 1;
+        Ok(Rows::Selected(selection))
+    }
+
+    #[allow(clippy::too_many_arguments, reason = "those of an FFN")]
+    pub(crate) fn ffn(
+        &mut self,
+        matrices: [(M, PackedShape); 3],
+        x: Value,
+        rows: Rows,
+        activation: Activation,
+        residual: Option<Value>,
+    ) -> Result<Value, Error> {
+        let [(gate, shape), (up, up_shape), (down, down_shape)] = matrices;
+        self.check_matrix("gate", &shape)?;
+        let most = self.blocks * THRESHER_STEP_NEURONS as usize;
+        if shape.shape.rows > most {
+            return Err(Error::TooManyRows { rows: shape.shape.rows, most });
+        }
+        up_shape.shape.require_like("up", &shape.shape)?;
+        down_shape.shape.require_like("down", &shape.shape)?;
+        if let Some(other) = self.phases.iter().find(|phase| phase.rows.is_some()) {
+            // Blocks exchange their sums in one place, which has one width.
+            check_length("x", shape.shape.cols, other.shape.shape.cols)?;
+        }
+        check_length("x", self.value_of("x", x)?.len, shape.shape.cols)?;
+        if let Some(residual) = residual {
+            check_length("residual", self.value_of("residual", residual)?.len, shape.shape.cols)?;
+        }
+        let neurons = match rows {
+            Rows::Every => shape.shape.rows,
+            Rows::Listed(List(list)) => *self.lists.get(list).ok_or(Error::Foreign { operand: "rows" })?,
+            Rows::Selected(selection) => match self.phases.last() {
+                Some(phase) if phase.selects == Some(selection) => phase.shape.shape.rows,
+                _ => return Err(Error::NotTheNewest { operand: "rows" }),
+            },
+        };
+        check_length("rows", neurons, shape.shape.rows)?;
+        let y = self.value(shape.shape.cols, Some(self.phases.len()));
+        self.phases.push(Phase {
+            matrices: vec![gate, up, down],
+            shape,
+            activation,
+            x,
+            y,
+            selects: None,
+            rows: Some(rows),
+            residual,
+        });
+        Ok(y)
+    }
+
+    pub(crate) fn value_of(&self, operand: &'static str, value: Value) -> Result<ValueOf, Error> {
+        self.values.get(value.0).copied().ok_or(Error::Foreign { operand })
+    }
+
+    /// Bytes of a slot of the ring, slots, and how many have copies on their way at a time, in
+    /// `shared_bytes` of shared memory.
+    pub(crate) fn ring(&self, shared_bytes: usize) -> (usize, usize, usize) {
+        let slot = self.phases.iter().map(|phase| phase.shape.slot_bytes()).max().unwrap_or(128);
+        let room = shared_bytes.saturating_sub(THRESHER_STEP_SHARED as usize);
+        let slots = (room / slot).clamp(1, THRESHER_STEP_SLOTS as usize);
+        (slot, slots, ON_THEIR_WAY.div_ceil(slot).max(2).min(slots))
+    }
+
+    /// For each phase, what the kernel has to know of the others.
+    pub(crate) fn ties(&self, kept: &[Value]) -> Vec<Tie> {
+        let mut wait = Wait::default();
+        let ffns = self.phases.iter().filter(|phase| phase.rows.is_some()).count();
+        let mut ffn = 0;
+        let mut ties = Vec::with_capacity(self.phases.len());
+        for (i, phase) in self.phases.iter().enumerate() {
+            let x_from = self.values[phase.x.0].phase;
+            let residual_from = phase.residual.and_then(|value| self.values[value.0].phase);
+            let meet_before = wait.meets_before(i, phase, x_from, residual_from, |j| self.phases[j].rows.is_some());
+            ffn += u32::from(phase.rows.is_some());
+            ties.push(Tie {
+                x_in_words: x_from.is_some(),
+                gives_words: self.phases.iter().any(|later| later.x == phase.y),
+                gives_plain: kept.contains(&phase.y) || self.phases.iter().any(|later| later.residual == Some(phase.y)),
+                meet_before,
+                partial_turn: ffn % 2 * THRESHER_TURN + if ffns % 2 == 1 { THRESHER_ALTERNATES } else { 0 },
+            });
+        }
+        ties
+    }
+
+    fn check_matrix(&self, operand: &'static str, shape: &PackedShape) -> Result<(), Error> {
+        if shape.shape.format == self.format {
+            return Ok(());
+        }
+        Err(Error::Mismatch { operand, given: shape.shape.format.to_string(), wanted: self.format.to_string() })
+    }
+
+    fn value(&mut self, len: usize, phase: Option<usize>) -> Value {
+        self.values.push(ValueOf { len, phase });
+        Value(self.values.len() - 1)
+    }
+}
+
+/// Memory is busy with this many bytes a block on their way (H200: 4.3 TB/s over 132 blocks at a
+/// latency of 1 us take 33 KB); more only keep what blocks tell each other waiting. Measured: 35 to 70 KB
+/// are alike, 100 KB cost 2 to 5 % of an FFN at density 0.1.
+const ON_THEIR_WAY: usize = 48 << 10;
+
+/// What the kernel has to know of a phase beside what the phase says.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Tie {
+    /// x comes during the launch.
+    pub(crate) x_in_words: bool,
+    /// y is a later phase's x.
+    pub(crate) gives_words: bool,
+    /// y is read back, or a later phase's residual.
+    pub(crate) gives_plain: bool,
+    /// The grid meets before the phase.
+    pub(crate) meet_before: bool,
+    pub(crate) partial_turn: u32,
+}
+
+/// Which phases are known to be over everywhere when a block begins the next one.
+///
+/// A block that has all of a value knows that every block has given its part of it, and so has done with
+/// all that it read before. Words are written once a launch, so nobody overwrites what another still
+/// reads; but two places are shared by all phases of a kind: the partial sums of FFNs and the selected
+/// rows. A phase may write there only when the last phase that read there is over everywhere. Where no
+/// value says so, the grid meets.
+#[derive(Default)]
+struct Wait {
+    /// Phases over everywhere.
+    over: usize,
+    /// One past the last phase before which the grid met: plain values of earlier phases can be read.
+    met: usize,
+    last_ffn: Option<usize>,
+    last_selected: Option<usize>,
+}
+
+impl Wait {
+    fn meets_before<M>(
+        &mut self,
+        i: usize,
+        phase: &Phase<M>,
+        x_from: Option<usize>,
+        residual_from: Option<usize>,
+        is_ffn: impl Fn(usize) -> bool,
+    ) -> bool {
+        let selected = matches!(phase.rows, Some(Rows::Selected(_)));
+        let told = x_from.max(if selected { i.checked_sub(1) } else { None });
+        self.over = self.over.max(told.map_or(0, |j| j + 1));
+
+        let partials = self.last_ffn.filter(|_| phase.rows.is_some());
+        let selections = self.last_selected.filter(|_| phase.selects.is_some());
+        let must_be_over = partials.max(selections).map_or(0, |j| j + 1);
+        // An FFN's values are written by the blocks that read them as a residual; a projection's are not.
+        let unseen = residual_from.is_some_and(|j| !is_ffn(j) && j >= self.met);
+        let meets = must_be_over > self.over || unseen;
+        if meets {
+            self.over = i;
+            self.met = i;
+        }
+        if phase.rows.is_some() {
+            self.last_ffn = Some(i);
+            // Nobody has sums of an FFN from all blocks before all have begun it.
+            self.over = self.over.max(i);
+        }
+        if selected {
+            self.last_selected = Some(i);
+        }
+        meets
+    }
+}
+
+impl Value {
+    pub(crate) fn index(self) -> usize {
+        self.0
+    }
+}
+
+impl List {
+    pub(crate) fn index(self) -> usize {
+        self.0
+    }
+}
+
+impl Selection {
+    pub(crate) fn index(self) -> usize {
+        self.0
+    }
+}
+
+/// 32-bit words that the partial sums of one block take.
+pub(crate) const PARTIAL_WORDS: usize = 16 * THRESHER_STEP_CONSUMERS as usize;
