@@ -13,12 +13,9 @@
 use std::sync::Arc;
 
 use kernels_cpu::synthetic::{Random, Rotation};
-use kernels_cuda::{Format, Gpu};
+use kernels_cuda::{Activation, Format, Gpu, List, PackedMatrix, Rows, Step, StepBuilder, Value};
 
-use super::{
-    layers::Ffn,
-    pending::{Activation, List, PackedMatrix, Rows, Step, StepBuilder, Value},
-};
+use super::layers::Ffn;
 use crate::{Failure, Result, timing::nearest_rank, workload::SHAPE};
 
 /// The largest element of x. An FFN of random weights up to 1/16 makes about fifty times the square of its input: here,
@@ -132,7 +129,7 @@ pub struct Predictor {
 }
 
 impl Predictor {
-    fn scores(&self, builder: &mut StepBuilder, x: Value) -> Result<Value> {
+    fn scores(&self, builder: &mut StepBuilder<'_>, x: Value) -> Result<Value> {
         let hidden = builder.project(&self.fc1, x, Activation::Relu)?;
         Ok(builder.project(&self.fc2, hidden, Activation::Identity)?)
     }
@@ -195,7 +192,7 @@ fn threshold_that_leaves(scores: &mut [f32], wanted: usize) -> Result<f32> {
     }
 }
 
-fn rows(builder: &mut StepBuilder, density: f64, lists: &mut Vec<List>) -> Result<Rows> {
+fn rows(builder: &mut StepBuilder<'_>, density: f64, lists: &mut Vec<List>) -> Result<Rows> {
     if density == 1.0 {
         return Ok(Rows::Every);
     }
@@ -204,11 +201,11 @@ fn rows(builder: &mut StepBuilder, density: f64, lists: &mut Vec<List>) -> Resul
     Ok(Rows::Listed(list))
 }
 
-fn ffn(builder: &mut StepBuilder, layer: &Ffn, x: Value, rows: Rows, residual: Value) -> Result<Value> {
+fn ffn(builder: &mut StepBuilder<'_>, layer: &Ffn, x: Value, rows: Rows, residual: Value) -> Result<Value> {
     Ok(builder.ffn(&layer.gate, &layer.up, &layer.down, Activation::Relu, x, rows, Some(residual))?)
 }
 
-fn one_step(builder: StepBuilder, x: Value, last: Value, outputs: usize, count: usize) -> Result<Chain> {
+fn one_step(builder: StepBuilder<'_>, x: Value, last: Value, outputs: usize, count: usize) -> Result<Chain> {
     let mut step = builder.build(&[last])?;
     step.write_input(x, &input())?;
     step.run()?;

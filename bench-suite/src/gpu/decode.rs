@@ -10,6 +10,8 @@
 //! The output projection takes the layer's input, where a decoder gives it what attention made. Attention over the KV
 //! cache, norms, embedding and sampling are not in it, nor are a predictor and a selection.
 
+use std::sync::Arc;
+
 use cost_model::{
     estimate::{Estimate, Interval},
     format::WeightFormat,
@@ -17,7 +19,7 @@ use cost_model::{
     record::{Bandwidth, Provenance},
 };
 use kernels_cpu::Format;
-use kernels_cuda::Gpu;
+use kernels_cuda::{Activation, Gpu, PackedMatrix, Rows, StepBuilder};
 use serde::Serialize;
 
 use super::{
@@ -25,7 +27,6 @@ use super::{
     gpu_format,
     layers::{Ffn, Host, require_memory},
     measure::{BANDWIDTH_BYTES, Roof, Timed, run_rounds},
-    pending::{Activation, PackedMatrix, Rows, StepBuilder},
 };
 use crate::{
     Failure, Result,
@@ -33,7 +34,6 @@ use crate::{
     timing,
     workload::{SHAPE, record_format},
 };
-use std::sync::Arc;
 
 /// What to decode through.
 #[derive(Debug, Clone)]

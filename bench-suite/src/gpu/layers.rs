@@ -9,12 +9,9 @@
 use std::sync::Arc;
 
 use kernels_cpu::{Format, synthetic::OwnedMatrix};
-use kernels_cuda::Gpu;
+use kernels_cuda::{Gpu, PackedMatrix};
 
-use super::{
-    gpu_format,
-    pending::{PackedMatrix, Pending},
-};
+use super::gpu_format;
 use crate::{Failure, Result, workload::SHAPE};
 
 /// What is read again must not lie in the cache any more: copies fill it this many times.

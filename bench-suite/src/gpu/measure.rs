@@ -15,7 +15,7 @@ use cost_model::{
 };
 use indicatif::ProgressBar;
 use kernels_cpu::Format;
-use kernels_cuda::Gpu;
+use kernels_cuda::{Gpu, Graph, PackedMatrix};
 use serde::Serialize;
 use threshold::PolicySpec;
 
@@ -23,7 +23,6 @@ use super::{
     chains::{self, Chain, Predictor},
     gpu_format,
     layers::{Ffn, Host, copies, phases, require_memory},
-    pending::{Graph, PackedMatrix, Pending},
 };
 use crate::{
     Failure, Result,
@@ -251,6 +250,10 @@ pub fn measure(plan: &Plan, gpu: &Gpu, machine: &Machine, provenance: Provenance
     let mut roof = Roof::default();
     let progress = progress_bar(((plan.formats.len() + 1) * (plan.rounds + 1)) as u64);
     for &format in &plan.formats {
+        // Without f32, an older GPU still has all the others; asked for it alone, it says why not.
+        if plan.formats.len() > 1 && !has(gpu, format) {
+            continue;
+        }
         let subjects = plan.subjects(format);
         if !subjects.is_empty() {
             progress.set_message(format!("filling layers with weights: {}", list(&[format])));
@@ -268,6 +271,12 @@ pub fn measure(plan: &Plan, gpu: &Gpu, machine: &Machine, provenance: Provenance
     }
     (measured.record.bandwidth, measured.record.copy_bandwidth) = roof.bandwidth();
     Ok(measured)
+}
+
+/// Whether the GPU's steps read a format.
+fn has(gpu: &Gpu, format: Format) -> bool {
+    let refused = StepBuilder::new(gpu, gpu_format(format)).err();
+    !matches!(refused, Some(kernels_cuda::Error::FormatNeedsHopper { .. }))
 }
 
 fn measure_format(
@@ -342,14 +351,16 @@ pub(super) fn run_rounds(
     roof: &mut Roof,
     step: impl Fn(),
 ) -> Result<()> {
-    let capture = |timed: &Timed| Ok(gpu.capture(&timed.chain.steps.iter().collect::<Vec<_>>())?);
-    let graphs = timed.iter().map(capture).collect::<Result<Vec<Graph>>>()?;
+    let mut graphs: Vec<Graph<'_>> = Vec::new();
+    for timed in &*timed {
+        graphs.push(gpu.capture(&timed.chain.steps.iter().collect::<Vec<_>>())?);
+    }
     let mut times = vec![(Vec::new(), Vec::new()); graphs.len()];
     for round in 0..=rounds {
         let counts = round > 0;
         let read = roof.sample(gpu, counts)?;
         for ((graph, timed), (seconds, ratios)) in graphs.iter().zip(timed.iter()).zip(&mut times) {
-            let one = gpu.time(|_| graph.replay())? / timed.chain.count as f64;
+            let one = gpu.time(|| graph.replay())? / timed.chain.count as f64;
             if counts {
                 seconds.push(one);
                 ratios.push(one * read / timed.bytes as f64);
@@ -521,7 +532,7 @@ fn selections(plan: &Plan, gpu: &Gpu) -> Result<Vec<(Subject, Vec<f64>)>> {
         };
         let k = gpu.upload_count(k as u32)?;
         for round in 0..=plan.rounds {
-            let all = gpu.time(|gpu| {
+            let all = gpu.time(|| {
                 (0..SELECTIONS).try_for_each(|_| match selection {
                     Selection::Threshold => gpu.select_threshold_on_device(&scores, &threshold, &mut active),
                     Selection::TopK(_) => gpu.select_top_k_on_device(&scores, &k, &mut active),

@@ -17,7 +17,6 @@ pub mod cublas;
 pub mod decode;
 pub mod layers;
 pub mod measure;
-mod pending;
 
 use kernels_cuda::{Gpu, Probe, probe};
 
