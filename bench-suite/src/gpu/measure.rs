@@ -15,7 +15,7 @@ use cost_model::{
 };
 use indicatif::ProgressBar;
 use kernels_cpu::Format;
-use kernels_cuda::{Gpu, Graph, PackedMatrix};
+use kernels_cuda::{Gpu, Graph, PackedMatrix, StepBuilder};
 use serde::Serialize;
 use threshold::PolicySpec;
 
