@@ -166,24 +166,27 @@ pub fn whole_layers(
         step.write_threshold(rows, f32::INFINITY)?;
     }
     let mut scores = vec![0.0; SHAPE.intermediate];
-    for (turn, &(value, rows)) in selections.iter().enumerate() {
+    let mut left = 0;
+    for &(value, rows) in &selections {
         step.run()?;
         step.read(value, &mut scores)?;
-        step.write_threshold(rows, threshold_that_leaves(&mut scores, wanted)?)?;
-        if turn + 1 == selections.len() {
-            check(&step, x, wanted)?;
-        }
+        let threshold;
+        (threshold, left) = threshold_that_leaves(&mut scores, wanted)?;
+        step.write_threshold(rows, threshold)?;
     }
+    check(&step, x, left)?;
     Ok(Chain { steps: vec![step], count })
 }
 
-/// The `wanted`-th largest of `scores`, which it sorts.
-fn threshold_that_leaves(scores: &mut [f32], wanted: usize) -> Result<f32> {
+/// The `wanted`-th largest of `scores`, which it sorts, and how many reach it: a few more where it has equals, as one in
+/// a thousand has.
+fn threshold_that_leaves(scores: &mut [f32], wanted: usize) -> Result<(f32, usize)> {
     scores.sort_by(f32::total_cmp);
     let finite = scores.iter().all(|score| score.is_finite());
-    let below = scores.len().saturating_sub(wanted);
-    match scores.get(below) {
-        Some(&threshold) if finite && (below == 0 || scores[below - 1] < threshold) => Ok(threshold),
+    let threshold = scores.get(scores.len().saturating_sub(wanted)).copied().filter(|_| finite);
+    let left = |threshold| scores.len() - scores.partition_point(|&score| score < threshold);
+    match threshold.map(|threshold| (threshold, left(threshold))) {
+        Some((threshold, left)) if left <= wanted + wanted / 100 => Ok((threshold, left)),
         _ => Err(Failure::short(format!(
             "no threshold leaves {wanted} of {} scores, median {:?}: the predictor's kernel is wrong",
             scores.len(),
@@ -269,9 +272,15 @@ mod tests {
     fn a_threshold_leaves_what_is_wanted() {
         let scores = Random::new(3).vector(1000);
         for wanted in [1, 100, 999, 1000] {
-            let threshold = threshold_that_leaves(&mut scores.clone(), wanted).unwrap();
-            assert_eq!(scores.iter().filter(|&&s| s >= threshold).count(), wanted);
+            let (threshold, left) = threshold_that_leaves(&mut scores.clone(), wanted).unwrap();
+            assert_eq!((scores.iter().filter(|&&s| s >= threshold).count(), left), (wanted, wanted));
         }
+        let mut twins = [vec![0.5; 2], Random::new(3).vector(998)].concat();
+        let (_, left) = threshold_that_leaves(&mut twins.clone(), 200).unwrap();
+        twins.sort_by(|a, b| b.total_cmp(a));
+        let at = twins.iter().position(|&score| score == 0.5).unwrap();
+        assert_eq!(threshold_that_leaves(&mut twins, at + 1).unwrap(), (0.5, at + 2));
+        assert_eq!(left, 200);
         for mut bad in [vec![1.0, 1.0], vec![f32::NAN, 1.0], vec![0.0, f32::INFINITY], Vec::new()] {
             assert_eq!(threshold_that_leaves(&mut bad, 1).unwrap_err().code, 1);
         }
