@@ -376,3 +376,97 @@ fn sort<T: PartialEq>(list: &mut Vec<T>, order: impl FnMut(&T, &T) -> Ordering) 
 fn or_default<T: Clone>(given: &[T], default: &[T]) -> Vec<T> {
     if given.is_empty() { default.to_vec() } else { given.to_vec() }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use cost_model::{
+        estimate::Estimate,
+        format::WeightFormat,
+        machine::{CUDA, Gpu},
+        record::Bandwidth,
+    };
+
+    fn exact(median: f64) -> Estimate {
+        Estimate { median, low: median, high: median, confidence: 0.95, samples: 15 }
+    }
+
+    /// Reads 4 TB/s, copies 3.2.
+    fn record() -> Record {
+        let gpu = Gpu {
+            name: "Example GPU".into(),
+            compute_capability: "9.0".into(),
+            memory_bytes: 141_000_000_000,
+            l2_bytes: 60 << 20,
+            multiprocessors: 132,
+            driver: None,
+        };
+        let host = Machine { gpu: Some(gpu), ..this_machine() };
+        let mut record = Record::new(host.as_gpu().unwrap(), this_build());
+        record.bandwidth = vec![Bandwidth { threads: 1, bytes_per_s: exact(4e12) }];
+        record.copy_bandwidth = Some(exact(3.2e12));
+        for density in [1.0, 0.5, 0.25] {
+            let bytes = Operator::Ffn.weight_bytes(WeightFormat::Bf16, (28672, 8192), density, 0);
+            let seconds = 1e-6 + bytes as f64 / 3e12;
+            record.measurements.push(Measurement {
+                operator: Operator::Ffn,
+                kernel: "ffn/cuda/bf16".into(),
+                isa: CUDA.into(),
+                format: WeightFormat::Bf16,
+                rows: 28672,
+                cols: 8192,
+                density,
+                threads: 1,
+                bytes,
+                seconds: exact(seconds),
+                ratio: Some(exact(seconds * 4e12 / bytes as f64)),
+                policy: None,
+                rank: None,
+            });
+        }
+        record.check("example").unwrap();
+        record
+    }
+
+    #[test]
+    fn a_gpus_rows_say_their_share_of_a_copy() {
+        let record = record();
+        let rows: Vec<RoofRow> = record.measurements.iter().map(|m| row(m, one_thread(&record))).collect();
+        let text = for_people(&rows, &record.measurements.iter().map(|m| (&record, m)).collect::<Vec<_>>());
+        assert!(text.contains("% of copy") && text.contains("93.6") && text.contains("1.34"), "{text}");
+        let fits = fits(&record);
+        assert!((fits[0].start_us - 1.0).abs() < 1e-3 && (fits[0].gb_per_s - 3000.0).abs() < 0.1, "{fits:?}");
+        let machine = bandwidth_for_people(std::slice::from_ref(&record));
+        assert_eq!(machine, "Example GPU: reads 4000.0 GB/s, copies 3200.0 GB/s read and written\n");
+        // A processor has no copy to compare with, and its table no such column.
+        let cpu = Record { copy_bandwidth: None, ..record.clone() };
+        let text = for_people(&rows, &record.measurements.iter().map(|m| (&cpu, m)).collect::<Vec<_>>());
+        assert!(!text.contains("of copy"), "{text}");
+    }
+
+    #[test]
+    fn whole_layers_and_launches_stand_below() {
+        let layer = LayerRow {
+            format: WeightFormat::Q8_0,
+            rank: 1024,
+            density: 0.1,
+            bytes: 115_000_000,
+            seconds: exact(40e-6),
+            ratio: exact(1.2),
+            parts_seconds: Some(35e-6),
+        };
+        let launch = LaunchRow {
+            format: WeightFormat::Q8_0,
+            density: 8.0 / 28672.0,
+            neurons: 8,
+            bytes: 208_896,
+            chained: exact(6e-6),
+            launched: exact(9e-6),
+        };
+        let text = beside_for_people(&[layer], &[launch]);
+        for figure in ["115.0", "40.0", "35.0", "1.20", "rank 1024", "0.2", "6.0", "9.0"] {
+            assert!(text.contains(figure), "{figure} is not in {text}");
+        }
+        assert_eq!(beside_for_people(&[], &[]), "");
+    }
+}

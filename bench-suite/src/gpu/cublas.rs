@@ -27,7 +27,7 @@ const CHECKED_ROWS: usize = 64;
 pub struct Cublas {
     blas: CudaBlas,
     stream: Arc<CudaStream>,
-    workspace: CudaSlice<u8>,
+    workspace: Arc<CudaSlice<u8>>,
 }
 
 /// Dense FFNs, captured.
@@ -36,7 +36,7 @@ pub struct DenseFfns {
     stream: Arc<CudaStream>,
     count: usize,
     /// What the graph reads and writes.
-    _memory: (Vec<[CudaSlice<u8>; 3]>, [CudaSlice<u8>; 4]),
+    _memory: (Vec<[CudaSlice<u8>; 3]>, [CudaSlice<u8>; 4], Arc<CudaSlice<u8>>),
 }
 
 /// Whether the library is installed where the loader finds it.
@@ -62,11 +62,10 @@ impl Cublas {
         unsafe { context.disable_event_tracking() };
         let stream = context.new_stream()?;
         let blas = CudaBlas::new(stream.clone())?;
-        let workspace = stream.alloc_zeros::<u8>(WORKSPACE_BYTES)?;
-        let (address, _guard) = workspace.device_ptr(&stream);
-        // SAFETY: the workspace lives as long as the handle, and is as large as is said.
+        let workspace = Arc::new(stream.alloc_zeros::<u8>(WORKSPACE_BYTES)?);
+        let address = workspace.device_ptr(&stream).0;
+        // SAFETY: the workspace lives as long as the handle and every graph, and is as large as is said.
         unsafe { sys::cublasSetWorkspace_v2(*blas.handle(), address as *mut _, WORKSPACE_BYTES) }.result()?;
-        drop(_guard);
         Ok(Some(Self { blas, stream, workspace }))
     }
 
@@ -118,7 +117,12 @@ impl Cublas {
         let gates = self.stream.clone_dtoh(&g)?;
         self.stream.synchronize()?;
         check(host, &x_of(format, &self.stream.clone_dtoh(&x)?), &format.decode_row(&gates))?;
-        Ok(DenseFfns { graph, stream: self.stream.clone(), count, _memory: (layers, [x, g, u, y]) })
+        Ok(DenseFfns {
+            graph,
+            stream: self.stream.clone(),
+            count,
+            _memory: (layers, [x, g, u, y], self.workspace.clone()),
+        })
     }
 
     fn upload(&self, host: &Host, copies: usize) -> Result<Vec<[CudaSlice<u8>; 3]>> {
@@ -180,14 +184,6 @@ impl Cublas {
             )
         }?;
         Ok(())
-    }
-}
-
-impl Drop for Cublas {
-    fn drop(&mut self) {
-        // The workspace must outlast what was enqueued.
-        let _ = self.stream.synchronize();
-        let _ = &self.workspace;
     }
 }
 

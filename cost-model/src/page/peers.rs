@@ -40,7 +40,8 @@ pub fn peers_html(comparison: &Comparison) -> String {
             (section("The machine, and how it was measured", "", &sections::machine(&comparison.measured)))
             (section("Who ran", "", &html! {
                 ul.plain { @for c in &comparison.contestants { li { (c.name) " " (c.version) } } }
-                p { "All on " (comparison.threads) " threads, by" }
+                @if comparison.measured.machine.measured_gpu().is_some() { p { "All on one GPU, by" } }
+                @else { p { "All on " (comparison.threads) " threads, by" } }
                 pre { code { (comparison.measured.provenance.command) } }
             }))
         },
