@@ -123,7 +123,9 @@ impl<M> Plan<M> {
         match self.phases.last_mut() {
             Some(phase) if phase.y == scores && phase.rows.is_none() && phase.selects.is_none() => {
                 let rows = phase.shape.shape.rows;
-                if rows > most {
+                let run = phase.shape.rows_a_run();
+                let of_a_block = rows.div_ceil(run).div_ceil(self.blocks) * run;
+                if of_a_block > THRESHER_STEP_SELECTED as usize {
                     return Err(Error::TooManyRows { rows, most });
                 }
                 phase.selects = Some(selection);
