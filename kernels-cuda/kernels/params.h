@@ -200,6 +200,8 @@ typedef struct StepPhase {
   uint32_t row_bytes;
   /** Rows that consumers hold beside each other, 16 columns a thread. */
   uint32_t rows_beside;
+  /** A projection: blocks own whole runs of so many rows. */
+  uint32_t rows_a_run;
   /** `THRESHER_PROJECT` or `THRESHER_FFN`. */
   uint32_t kind;
   /** `THRESHER_RELU`, `THRESHER_SILU` or `THRESHER_IDENTITY`. */

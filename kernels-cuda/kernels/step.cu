@@ -110,6 +110,13 @@ __device__ __forceinline__ Share share_of(uint32_t total) {
   return {first, first + each + (blockIdx.x < rest ? 1 : 0)};
 }
 
+// A block's rows of a projection: whole runs, which begin at lines of 128 bytes, as the copy engine likes.
+__device__ __forceinline__ Share share_of_projection(const StepPhase& phase) {
+  const uint32_t run = phase.rows_a_run;
+  const Share runs = share_of((phase.rows + run - 1) / run);
+  return {min(runs.first * run, phase.rows), min(runs.last * run, phase.rows)};
+}
+
 // What a launch knows beside its parameters.
 struct Launch {
   const StepParams& params;
@@ -163,7 +170,7 @@ __device__ __forceinline__ void produce_projection(const StepParams& p, const St
                                                    Producer& ring) {
   const uint32_t rows_a_slot = 2 * PAIRS * phase.rows_beside;
   const uint32_t row_bytes = phase.row_bytes;
-  const Share share = share_of(phase.rows);
+  const Share share = share_of_projection(phase);
   for (uint32_t row = share.first; row < share.last; row += rows_a_slot) {
     const uint32_t bytes = min(rows_a_slot, share.last - row) * row_bytes;
     uint8_t* to = take_slot(p, ring, bytes);
@@ -576,7 +583,7 @@ template <class F>
 __device__ __forceinline__ void consume_projection(const Launch& launch, const StepPhase& phase,
                                                    uint32_t number, Ring& ring, Collection& collection) {
   Shared& s = shared();
-  const Share share = share_of(phase.rows);
+  const Share share = share_of_projection(phase);
   const Place at = place_of(phase);
   const typename F::Input x = load_x<F>(launch, phase, at);
   const uint32_t turn = launch.turn(phase.y_turn);
@@ -848,7 +855,7 @@ __device__ __forceinline__ void collect_all(const Launch& launch) {
       if (phase.rows_from == THRESHER_LISTED) total = __ldg(phase.active_count);
       if (phase.rows_from == THRESHER_SELECTED) total = warp_count_selected(p, launch.epoch(i - 1));
     }
-    const Share share = share_of(total);
+    const Share share = phase.kind == THRESHER_FFN ? share_of(total) : share_of_projection(phase);
     for (uint32_t begin = share.first; begin < share.last; begin += NEURONS) {
       const uint32_t rows = min(NEURONS, share.last - begin);
       if (phase.kind == THRESHER_FFN) {

@@ -14,11 +14,46 @@
 //! added by atomics, and every sum has an order that depends on shapes alone: equal inputs give equal
 //! bits.
 //!
+//! # Steps
+//! [`StepBuilder`] puts the same work together as one launch: a predictor's projections, a selection by
+//! threshold and an FFN, layer after layer. Weights stream through shared memory ahead of their use, a
+//! neuron's value never leaves the block that computed it, and no block waits at a barrier of the grid
+//! where a value says by itself that it has come; `kernels/step.cu` draws it, `PERFORMANCE.md` says what that is
+//! worth. [`Gpu::capture`] makes a CUDA graph of steps, replayed with what the host writes in between.
+//! The order of a step's sums depends on the number of multiprocessors too: equal bits on equal GPUs.
+//!
+//! ```
+//! # use kernels_cuda::{Activation, Format, Gpu, Probe, Rows, StepBuilder, probe};
+//! # fn main() -> Result<(), kernels_cuda::Error> {
+//! # if !matches!(probe(), Probe::Device(_)) { return Ok(()); }
+//! let gpu = Gpu::open(0)?;
+//! let ones = [0x3f80_u16; 6].map(u16::to_le_bytes).concat();
+//! let w = gpu.upload_packed(Format::Bf16, 3, 2, &ones)?;
+//!
+//! let mut builder = StepBuilder::new(&gpu, Format::Bf16)?;
+//! let x = builder.input(2)?;
+//! let scores = builder.project(&w, x, Activation::Identity)?;
+//! let rows = builder.select(scores)?;
+//! let y = builder.ffn(&w, &w, &w, Activation::Relu, x, rows, None)?;
+//! let mut step = builder.build(&[y])?;
+//!
+//! step.write_input(x, &[1.0, 2.0])?;
+//! step.write_threshold(rows, 3.0)?;
+//! let graph = gpu.capture(&[&step])?;
+//! graph.replay()?;
+//! let mut out = [0.0; 2];
+//! step.read(y, &mut out)?;
+//! assert_eq!(out, [27.0; 2]);
+//! assert_eq!(step.computed(y)?, 3);
+//! # Ok(())
+//! # }
+//! ```
+//!
 //! # Where there is no GPU
 //! The crate builds without CUDA: the driver is loaded at run time, and the kernels are embedded as
 //! PTX (for `compute_80`, Ampere and newer) which the driver compiles for the GPU it finds. Compiling
 //! the CUDA source at run time would need NVRTC, a part of the toolkit, on every user's machine; PTX
-//! needs the driver only. `build-ptx.sh` makes it, from `kernels/*.cu`, and a test fails when it is
+//! needs the driver only. The step has PTX for Hopper beside it, whose copy engine it uses. `build-ptx.sh` makes it, from `kernels/*.cu`, and a test fails when it is
 //! out of date.
 //!
 //! [`probe`] says what there is, and why it cannot be used if so; nothing here panics for want of a

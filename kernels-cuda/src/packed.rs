@@ -9,6 +9,11 @@ use crate::{
 /// Columns whose digits one thread holds.
 const THREAD_COLUMNS: usize = 16;
 
+/// Bytes that memory is read in; a copy that begins inside of one is slower.
+const LINE: usize = 128;
+/// A row shorter than this is not padded to a line.
+const SHORT: usize = 4096;
+
 /// A matrix's shape, and how its rows lie once packed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct PackedShape {
@@ -27,7 +32,10 @@ impl PackedShape {
             return Err(Error::WideRow { cols: shape.cols, most });
         }
         let padded_cols = shape.cols.max(1).next_multiple_of(THRESHER_STEP_STRETCH as usize);
-        Ok(Self { shape, padded_cols, row_bytes: shape.format.row_bytes(padded_cols)? })
+        let bytes = shape.format.row_bytes(padded_cols)?;
+        // Rows that begin at lines, where that adds a few percent at most.
+        let row_bytes = if bytes < SHORT { bytes } else { bytes.next_multiple_of(LINE) };
+        Ok(Self { shape, padded_cols, row_bytes })
     }
 
     pub(crate) fn bytes(&self) -> usize {
@@ -37,6 +45,12 @@ impl PackedShape {
     /// Rows that the consumers of a block hold beside each other, 16 columns a thread.
     pub(crate) fn rows_beside(&self) -> usize {
         crate::params::THRESHER_STEP_CONSUMERS as usize / (self.padded_cols / THREAD_COLUMNS)
+    }
+
+    /// Rows after which one begins at a line again.
+    pub(crate) fn rows_a_run(&self) -> usize {
+        // A row is a multiple of 16 bytes, so at most eight.
+        (1..=LINE / 16).find(|rows| (rows * self.row_bytes).is_multiple_of(LINE)).unwrap_or(1)
     }
 
     /// Bytes of a slot of the ring that holds as many rows as consumers take at a time.

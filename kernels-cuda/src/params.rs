@@ -166,6 +166,8 @@ pub struct StepPhase {
     pub row_bytes: u32,
     #[doc = " Rows that consumers hold beside each other, 16 columns a thread."]
     pub rows_beside: u32,
+    #[doc = " A projection: blocks own whole runs of so many rows."]
+    pub rows_a_run: u32,
     #[doc = " `THRESHER_PROJECT` or `THRESHER_FFN`."]
     pub kind: u32,
     #[doc = " `THRESHER_RELU`, `THRESHER_SILU` or `THRESHER_IDENTITY`."]

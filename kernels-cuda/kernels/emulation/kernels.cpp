@@ -97,7 +97,7 @@ extern "C" size_t thresher_layout(const char* name, size_t* values, size_t capac
          offsetof(StepPhase, active_count), offsetof(StepPhase, threshold),
          offsetof(StepPhase, computed), offsetof(StepPhase, rows), offsetof(StepPhase, cols),
          offsetof(StepPhase, padded_cols), offsetof(StepPhase, row_bytes),
-         offsetof(StepPhase, rows_beside), offsetof(StepPhase, kind),
+         offsetof(StepPhase, rows_beside), offsetof(StepPhase, rows_a_run), offsetof(StepPhase, kind),
          offsetof(StepPhase, activation), offsetof(StepPhase, rows_from),
          offsetof(StepPhase, x_turn), offsetof(StepPhase, y_turn),
          offsetof(StepPhase, partial_turn), offsetof(StepPhase, y_threads),

@@ -127,6 +127,7 @@ pub(crate) fn bind<M, R: Room>(
             padded_cols: padded_cols as u32,
             row_bytes: row_bytes as u32,
             rows_beside: phase.shape.rows_beside() as u32,
+            rows_a_run: phase.shape.rows_a_run() as u32,
             kind: if phase.rows.is_some() { THRESHER_FFN } else { THRESHER_PROJECT },
             activation: phase.activation.code(),
             rows_from: match phase.rows {

@@ -123,7 +123,9 @@ impl<M> Plan<M> {
         match self.phases.last_mut() {
             Some(phase) if phase.y == scores && phase.rows.is_none() && phase.selects.is_none() => {
                 let rows = phase.shape.shape.rows;
-                if rows > most {
+                let run = phase.shape.rows_a_run();
+                let of_a_block = rows.div_ceil(run).div_ceil(self.blocks) * run;
+                if of_a_block > THRESHER_STEP_SELECTED as usize {
                     return Err(Error::TooManyRows { rows, most });
                 }
                 phase.selects = Some(selection);
@@ -321,3 +323,145 @@ impl Selection {
 
 /// 32-bit words that the partial sums of one block take.
 pub(crate) const PARTIAL_WORDS: usize = 16 * THRESHER_STEP_CONSUMERS as usize;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::shape::Shape;
+
+    const HIDDEN: usize = 64;
+    const NEURONS: usize = 128;
+
+    fn matrix(rows: usize, cols: usize) -> ((), PackedShape) {
+        let shape = Shape::of_bytes(Format::F16, rows, cols, 2 * rows * cols).unwrap();
+        ((), PackedShape::of(shape).unwrap())
+    }
+
+    fn plan() -> Plan<()> {
+        Plan::new(Format::F16, 3)
+    }
+
+    fn ffn(plan: &mut Plan<()>, x: Value, rows: Rows, residual: Option<Value>) -> Value {
+        let matrices = [(); 3].map(|()| matrix(NEURONS, HIDDEN));
+        plan.ffn(matrices, x, rows, Activation::Relu, residual).unwrap()
+    }
+
+    fn project(plan: &mut Plan<()>, rows: usize, x: Value) -> Value {
+        let cols = plan.value_of("x", x).unwrap().len;
+        plan.project(matrix(rows, cols), x, Activation::Identity).unwrap()
+    }
+
+    fn meetings(plan: &Plan<()>) -> Vec<bool> {
+        plan.ties(&[]).iter().map(|tie| tie.meet_before).collect()
+    }
+
+    #[test]
+    fn a_chain_of_layers_never_meets() {
+        let mut plan = plan();
+        let mut x = plan.input(HIDDEN);
+        for _ in 0..3 {
+            let t = project(&mut plan, 32, x);
+            let scores = project(&mut plan, NEURONS, t);
+            let rows = plan.select(scores).unwrap();
+            x = ffn(&mut plan, x, rows, Some(x));
+        }
+        assert_eq!(meetings(&plan), [false; 9]);
+    }
+
+    #[test]
+    fn predictors_that_nothing_ties_together_never_meet() {
+        let mut plan = plan();
+        let x = plan.input(HIDDEN);
+        for _ in 0..3 {
+            let t = project(&mut plan, 32, x);
+            project(&mut plan, NEURONS, t);
+        }
+        assert_eq!(meetings(&plan), [false; 6]);
+    }
+
+    /// The sums of an FFN go where those of the one before went: it has to be over.
+    #[test]
+    fn ffns_apart_meet() {
+        let mut plan = plan();
+        let x = plan.input(HIDDEN);
+        ffn(&mut plan, x, Rows::Every, None);
+        ffn(&mut plan, x, Rows::Every, None);
+        ffn(&mut plan, x, Rows::Every, None);
+        assert_eq!(meetings(&plan), [false, true, true]);
+    }
+
+    /// Rows are selected where those of the selection before lie: its FFN has to be over.
+    #[test]
+    fn selections_apart_meet() {
+        let mut plan = plan();
+        let x = plan.input(HIDDEN);
+        for _ in 0..2 {
+            let scores = project(&mut plan, NEURONS, x);
+            let rows = plan.select(scores).unwrap();
+            ffn(&mut plan, x, rows, None);
+        }
+        assert_eq!(meetings(&plan), [false, false, true, false]);
+    }
+
+    /// A projection's values are written by other threads than those that add them to an FFN.
+    #[test]
+    fn a_projection_as_residual_meets_once() {
+        let mut plan = plan();
+        let x = plan.input(HIDDEN);
+        let before = project(&mut plan, HIDDEN, x);
+        let y = ffn(&mut plan, before, Rows::Every, Some(before));
+        ffn(&mut plan, y, Rows::Every, Some(before));
+        assert_eq!(meetings(&plan), [false, true, false]);
+    }
+
+    /// With an odd number of writings a launch, the next launch begins with the other turn.
+    #[test]
+    fn the_turn_of_the_sums_goes_on_from_launch_to_launch() {
+        for count in 1..6 {
+            let mut plan = plan();
+            let mut x = plan.input(HIDDEN);
+            for _ in 0..count {
+                x = ffn(&mut plan, x, Rows::Every, None);
+            }
+            let ties = plan.ties(&[]);
+            let turn = |launch: u32, tie: &Tie| {
+                let alternates = tie.partial_turn & THRESHER_ALTERNATES != 0;
+                (tie.partial_turn ^ if alternates { launch } else { 0 }) & THRESHER_TURN
+            };
+            let turns: Vec<u32> = (0..3).flat_map(|launch| ties.iter().map(move |tie| turn(launch, tie))).collect();
+            // Memory begins at zero.
+            let wanted: Vec<u32> = (1..=3 * count).map(|n| n % 2).collect();
+            assert_eq!(turns, wanted, "{count}");
+        }
+    }
+
+    #[test]
+    fn what_does_not_fit_is_refused() {
+        let mut plan = plan();
+        let x = plan.input(HIDDEN);
+        let mismatch = plan.project(matrix(4, HIDDEN + 1), x, Activation::Relu).unwrap_err();
+        assert!(matches!(mismatch, Error::Length { operand: "x", given: HIDDEN, .. }), "{mismatch}");
+        let scores = project(&mut plan, NEURONS, x);
+        let rows = plan.select(scores).unwrap();
+        assert_eq!(plan.select(scores).unwrap_err(), Error::NotTheNewest { operand: "scores" });
+        let other = project(&mut plan, NEURONS, x);
+        let matrices = [(); 3].map(|()| matrix(NEURONS, HIDDEN));
+        let stale = plan.ffn(matrices, x, rows, Activation::Relu, None).unwrap_err();
+        assert_eq!(stale, Error::NotTheNewest { operand: "rows" });
+        assert_eq!(plan.select(x).unwrap_err(), Error::NotTheNewest { operand: "scores" });
+        assert!(plan.select(other).is_ok());
+
+        let list = plan.list(NEURONS + 1);
+        let matrices = [(); 3].map(|()| matrix(NEURONS, HIDDEN));
+        let long = plan.ffn(matrices, x, Rows::Listed(list), Activation::Relu, None).unwrap_err();
+        assert!(matches!(long, Error::Length { operand: "rows", .. }), "{long}");
+        let many = matrix(3 * THRESHER_STEP_NEURONS as usize + 1, HIDDEN);
+        let many = plan.ffn([many, many, many], x, Rows::Every, Activation::Relu, None).unwrap_err();
+        assert!(matches!(many, Error::TooManyRows { .. }), "{many}");
+        let foreign =
+            plan.ffn([(); 3].map(|()| matrix(NEURONS, HIDDEN)), Value(99), Rows::Every, Activation::Relu, None);
+        assert_eq!(foreign.unwrap_err(), Error::Foreign { operand: "x" });
+        let wide = Shape::of_bytes(Format::F16, 1, 8193, 2 * 8193).and_then(PackedShape::of);
+        assert!(matches!(wide, Err(Error::WideRow { cols: 8193, most: 8192 })));
+    }
+}
