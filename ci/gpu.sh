@@ -80,9 +80,11 @@ step() { # NAME SECONDS COMMAND...
     failed=$((failed + 1))
     case $status in
         124 | 137) failures+=("$name: not done after $seconds s, see $name.log") ;;
-        *) failures+=("$name: $(tail -n 1 "$out/$name.log")") ;;
+        *) failures+=("$name: exit $status, $(cat "$out/$name.txt" "$out/$name.log" | grep . | tail -n 1)") ;;
     esac
     printf '== %s: FAILED (%d), %d s\n' "$name" "$status" $((SECONDS - start))
+    # Machines like this one are given back: what went wrong must be in what is read first.
+    tail -n 25 "$out/$name.txt" "$out/$name.log"
     return 1
 }
 
@@ -177,7 +179,7 @@ run() { # DIR OUT
     sanitized_tests racecheck
     step roof 180 "$dir/thresher" roof --device gpu --record "$out/record.json"
     if step peers 90 "$dir/thresher" peers --device gpu --rounds 15 --out "$out/peers"; then
-        while IFS= read -r line; do skips+=("$line"); done < <(grep '^cublas: skipped' "$out/peers.txt")
+        while IFS= read -r line; do skips+=("$line"); done < <(sed -n 's/^cublas: skipped, /cublas: /p' "$out/peers.txt")
     fi
     decoded
 
