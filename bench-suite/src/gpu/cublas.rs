@@ -35,8 +35,10 @@ pub struct DenseFfns {
     graph: CudaGraph,
     stream: Arc<CudaStream>,
     count: usize,
-    /// What the graph reads and writes.
-    _memory: (Vec<[CudaSlice<u8>; 3]>, [CudaSlice<u8>; 4], Arc<CudaSlice<u8>>),
+    // What the graph reads and writes.
+    _layers: Vec<[CudaSlice<u8>; 3]>,
+    _vectors: [CudaSlice<u8>; 4],
+    _workspace: Arc<CudaSlice<u8>>,
 }
 
 /// Whether the library is installed where the loader finds it.
@@ -121,7 +123,9 @@ impl Cublas {
             graph,
             stream: self.stream.clone(),
             count,
-            _memory: (layers, [x, g, u, y], self.workspace.clone()),
+            _layers: layers,
+            _vectors: [x, g, u, y],
+            _workspace: self.workspace.clone(),
         })
     }
 
