@@ -95,9 +95,9 @@ impl Cublas {
         };
         let (neurons, hidden) = (SHAPE.intermediate, SHAPE.hidden);
         let layers = self.upload(host, copies)?;
-        let mut x = Vec::new();
-        format.encode(&Random::new(2).vector(hidden), &mut x)?;
-        let x = self.stream.clone_htod(&x)?;
+        let mut host_x = Vec::new();
+        format.encode(&Random::new(2).vector(hidden), &mut host_x)?;
+        let x = self.stream.clone_htod(&host_x)?;
         let vector = |len: usize| self.stream.alloc_zeros::<u8>(2 * len);
         let (mut g, mut u, mut y) = (vector(neurons)?, vector(neurons)?, vector(hidden)?);
         // Once outside of a capture: the library loads its kernels when they are first called.
@@ -118,7 +118,7 @@ impl Cublas {
         let graph = graph?.ok_or_else(|| Failure::short("capturing cuBLAS left no graph"))?;
         let gates = self.stream.clone_dtoh(&g)?;
         self.stream.synchronize()?;
-        check(host, &x_of(format, &self.stream.clone_dtoh(&x)?), &format.decode_row(&gates))?;
+        check(host, &format.decode_row(&host_x), &format.decode_row(&gates))?;
         Ok(DenseFfns {
             graph,
             stream: self.stream.clone(),
@@ -205,18 +205,14 @@ impl DenseFfns {
     }
 }
 
-fn x_of(format: Format, bytes: &[u8]) -> Vec<f64> {
-    format.decode_row(bytes).into_iter().map(f64::from).collect()
-}
-
 /// Holds some of the gates against f64, within what rounding to 16 bits and sums in f32 may cost.
-fn check(host: &Host, x: &[f64], gates: &[f32]) -> Result<()> {
+fn check(host: &Host, x: &[f32], gates: &[f32]) -> Result<()> {
     let (format, hidden) = (host.format(), SHAPE.hidden);
     let w = Matrix::new(format, CHECKED_ROWS, hidden, host.bytes(CHECKED_ROWS, hidden, 0)?)?;
     let half_step = if format == Format::F16 { 2.0_f64.powi(-11) } else { 2.0_f64.powi(-8) };
     for (row, (bytes, &got)) in w.bytes().chunks(format.row_bytes(hidden)?).zip(gates).enumerate() {
         let weights = format.decode_row(bytes);
-        let products = weights.iter().zip(x).map(|(&w, x)| f64::from(w) * x);
+        let products = weights.iter().zip(x).map(|(&w, &x)| f64::from(w) * f64::from(x));
         let (exact, size) = products.fold((0.0, 0.0), |(sum, size), p| (sum + p, size + p.abs()));
         let allowed = half_step * exact.abs() + 1e-5 * size;
         if (f64::from(got) - exact).abs().is_nan() || (f64::from(got) - exact).abs() > allowed {
