@@ -33,6 +33,7 @@ unsafe impl DeviceRepr for GateUpParams {}
 unsafe impl DeviceRepr for DownParams {}
 
 pub use graph::Graph;
+pub use roof::MemoryRoof;
 pub use select::Count;
 pub use step::{PackedMatrix, Step, StepBuilder};
 

@@ -106,7 +106,7 @@ mod step;
 
 pub use error::Error;
 pub use format::{Activation, Format, Q4_0_BYTES, Q4_0_LEN, Q8_0_BYTES, Q8_0_LEN};
-pub use gpu::{ActiveSet, Count, Gpu, Graph, Matrix, PackedMatrix, Step, StepBuilder, Vector};
+pub use gpu::{ActiveSet, Count, Gpu, Graph, Matrix, MemoryRoof, PackedMatrix, Step, StepBuilder, Vector};
 pub use kernel::{KERNELS, Kernel, Operator};
 pub use probe::{Device, Probe, probe};
 pub use step::{List, Rows, Selection, Value};

@@ -36,7 +36,7 @@ pub fn compare(
 ) -> Result<Comparison> {
     let machine = machine.as_gpu().ok_or_else(|| Failure::short("this machine has no usable GPU"))?;
     let cublas = Cublas::open(gpu.device().ordinal)?;
-    let mut roof = Roof::default();
+    let mut roof = Roof::new(gpu)?;
     let mut contests = Vec::new();
     let progress = progress_bar((formats.len() * (rounds + 1)) as u64);
     for &format in formats {
@@ -62,7 +62,7 @@ fn contest(
     cublas: Option<&Cublas>,
     format: Format,
     rounds: usize,
-    roof: &mut Roof,
+    roof: &mut Roof<'_>,
     step: impl Fn(),
 ) -> Result<Contest> {
     let weights = Weights::upload(gpu, format)?;

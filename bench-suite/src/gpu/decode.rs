@@ -119,7 +119,7 @@ pub fn decode(plan: &Plan, gpu: &Gpu, machine: &Machine, build: Provenance) -> R
     for &density in &plan.densities {
         timed.push(Timed::new(model.token(gpu, density)?, bytes(plan.format, plan.layers, density)));
     }
-    let mut roof = Roof::default();
+    let mut roof = Roof::new(gpu)?;
     progress.set_message("decoding");
     run_rounds(gpu, plan.rounds, &mut timed, &mut [], &mut roof, || progress.inc(1))?;
     progress.finish_and_clear();

@@ -15,7 +15,7 @@ use cost_model::{
 };
 use indicatif::ProgressBar;
 use kernels_cpu::Format;
-use kernels_cuda::{Gpu, Graph, PackedMatrix, StepBuilder};
+use kernels_cuda::{Gpu, Graph, MemoryRoof, PackedMatrix, StepBuilder};
 use serde::Serialize;
 use threshold::PolicySpec;
 
@@ -204,16 +204,22 @@ impl<'a> Other<'a> {
 }
 
 /// Bandwidth of device memory, round by round.
-#[derive(Debug, Default)]
-pub(super) struct Roof {
+#[derive(Debug)]
+pub(super) struct Roof<'gpu> {
+    memory: MemoryRoof<'gpu>,
     read: Vec<f64>,
     copy: Vec<f64>,
 }
 
-impl Roof {
+impl<'gpu> Roof<'gpu> {
+    /// Takes its memory once: what is measured next would find its addresses forgotten after each giving back.
+    pub(super) fn new(gpu: &'gpu Gpu) -> Result<Self> {
+        Ok(Self { memory: gpu.memory_roof()?, read: Vec::new(), copy: Vec::new() })
+    }
+
     /// Reads and copies, and gives bytes read per second.
-    pub(super) fn sample(&mut self, gpu: &Gpu, counts: bool) -> Result<f64> {
-        let (read, copy) = (gpu.read_bytes_per_s()?, gpu.copy_bytes_per_s()?);
+    pub(super) fn sample(&mut self, counts: bool) -> Result<f64> {
+        let (read, copy) = (self.memory.read_bytes_per_s()?, self.memory.copy_bytes_per_s()?);
         if counts {
             self.read.push(read);
             self.copy.push(copy);
@@ -233,9 +239,9 @@ impl Roof {
 /// # Errors
 /// Not enough device memory; a failure of the driver.
 pub fn bandwidth(gpu: &Gpu, rounds: usize) -> Result<(Vec<Bandwidth>, Option<Estimate>)> {
-    let mut roof = Roof::default();
+    let mut roof = Roof::new(gpu)?;
     for round in 0..=rounds {
-        roof.sample(gpu, round > 0)?;
+        roof.sample(round > 0)?;
     }
     Ok(roof.bandwidth())
 }
@@ -247,7 +253,7 @@ pub fn bandwidth(gpu: &Gpu, rounds: usize) -> Result<(Vec<Bandwidth>, Option<Est
 pub fn measure(plan: &Plan, gpu: &Gpu, machine: &Machine, provenance: Provenance) -> Result<Measured> {
     let machine = machine.as_gpu().ok_or_else(|| Failure::short("this machine has no usable GPU"))?;
     let mut measured = Measured { record: Record::new(machine, provenance), layers: Vec::new(), launches: Vec::new() };
-    let mut roof = Roof::default();
+    let mut roof = Roof::new(gpu)?;
     let progress = progress_bar(((plan.formats.len() + 1) * (plan.rounds + 1)) as u64);
     for &format in &plan.formats {
         // Without f32, an older GPU still has all the others; asked for it alone, it says why not.
@@ -284,7 +290,7 @@ fn measure_format(
     gpu: &Gpu,
     format: Format,
     subjects: &[Subject],
-    roof: &mut Roof,
+    roof: &mut Roof<'_>,
     measured: &mut Measured,
     progress: &ProgressBar,
 ) -> Result<()> {
@@ -348,7 +354,7 @@ pub(super) fn run_rounds(
     rounds: usize,
     timed: &mut [Timed],
     others: &mut [Other<'_>],
-    roof: &mut Roof,
+    roof: &mut Roof<'_>,
     step: impl Fn(),
 ) -> Result<()> {
     let mut graphs: Vec<Graph<'_>> = Vec::new();
@@ -358,8 +364,10 @@ pub(super) fn run_rounds(
     let mut times = vec![(Vec::new(), Vec::new()); graphs.len()];
     for round in 0..=rounds {
         let counts = round > 0;
-        let read = roof.sample(gpu, counts)?;
+        let read = roof.sample(counts)?;
         for ((graph, timed), (seconds, ratios)) in graphs.iter().zip(timed.iter()).zip(&mut times) {
+            // A token follows a token: the first replay finds what another chain left of caches and addresses.
+            graph.replay()?;
             let one = gpu.time(|| graph.replay())? / timed.chain.count as f64;
             if counts {
                 seconds.push(one);
@@ -367,6 +375,7 @@ pub(super) fn run_rounds(
             }
         }
         for other in &mut *others {
+            (other.run)()?;
             let one = (other.run)()?;
             if counts {
                 other.seconds.push(one);

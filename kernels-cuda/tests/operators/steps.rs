@@ -514,14 +514,14 @@ mod native {
     #[test]
     fn steps_agree_with_f64() {
         if let Some(gpu) = gpu() {
-            TestRunner::new(config(192)).run(&stories(), |story| check(&story, &tell(&story, &gpu))).unwrap();
+            TestRunner::new(config(32)).run(&stories(), |story| check(&story, &tell(&story, &gpu))).unwrap();
         }
     }
 
     #[test]
     fn steps_repeat_to_the_bit() {
         if let Some(gpu) = gpu() {
-            TestRunner::new(config(48))
+            TestRunner::new(config(24))
                 .run(&stories(), |story| {
                     prop_assert_eq!(tell(&story, &gpu), tell(&story, &gpu));
                     Ok(())
