@@ -590,9 +590,9 @@ __device__ __forceinline__ void consume_projection(const Launch& launch, const S
   for (uint32_t begin = share.first; begin < share.last; begin += NEURONS) {
     const uint32_t rows = min(NEURONS, share.last - begin);
     dot_rows<F, false>(launch.params, at, rows, x, ring, collection);
-    if (threadIdx.x < rows) {
-      const uint32_t row = begin + threadIdx.x;
-      const float value = s.values[threadIdx.x];
+    for (uint32_t i = threadIdx.x; i < rows; i += CONSUMERS) {
+      const uint32_t row = begin + i;
+      const float value = s.values[i];
       if (phase.y_words != nullptr) {
         mail_write(phase.y_words + word_of(row, phase.y_threads), stamped(value, turn));
       }

@@ -3,9 +3,8 @@
 //! ```text
 //!   FFNs      x ─▶ FFN 0 ─▶ FFN 1 ─▶ ... ─▶ y        each needs all of the one before, and other weights, other rows
 //!   layers    x ─▶ fc1 ─▶ fc2 ─▶ select ─▶ FFN ─▶ fc1 ─▶ ...
-//!   others    x ─▶ fc1 ─▶ fc2   x ─▶ fc1 ─▶ fc2 ...  predictors need nothing of each other, nor do projections of
-//!                                                    another shape than a square: what it costs to wait for their
-//!                                                    last value is in `layers`
+//!   others    x ─▶ fc1 ─▶ fc2   x ─▶ fc1 ─▶ fc2 ...  predictors need nothing of each other, nor do projections: what it
+//!                                                    costs to wait for their last value is in `layers`
 //! ```
 //! To every FFN's result the first x is added, which is small enough that random weights leave it what it is: no value
 //! grows out of range, however long the chain.
@@ -93,10 +92,10 @@ pub fn predictors(gpu: &Gpu, format: Format, predictors: &[Predictor], count: us
     for predictor in predictors.iter().cycle().take(count) {
         last = predictor.scores(&mut builder, x)?;
     }
-    one_step(builder, x, last, SHAPE.intermediate, count)
+    one_step(builder, format, x, last, SHAPE.intermediate, count)
 }
 
-/// `count` projections with `rows` outputs in one step, each of the one before where that is square.
+/// `count` projections with `rows` outputs in one step.
 ///
 /// # Errors
 /// Not enough device memory.
@@ -108,15 +107,12 @@ pub fn projections(
     count: usize,
 ) -> Result<Chain> {
     let mut builder = StepBuilder::new(gpu, format)?;
-    let first = builder.input(SHAPE.hidden)?;
-    let (mut x, mut last) = (first, first);
+    let x = builder.input(SHAPE.hidden)?;
+    let mut last = x;
     for matrix in matrices.iter().cycle().take(count) {
         last = builder.project(matrix, x, Activation::Identity)?;
-        if rows == SHAPE.hidden {
-            x = last;
-        }
     }
-    one_step(builder, first, last, rows, count)
+    one_step(builder, format, x, last, rows, count)
 }
 
 /// fc1 and fc2 of a low-rank predictor.
@@ -208,14 +204,24 @@ fn ffn(builder: &mut StepBuilder<'_>, layer: &Ffn, x: Value, rows: Rows, residua
     Ok(builder.ffn(&layer.gate, &layer.up, &layer.down, Activation::Relu, x, rows, Some(residual))?)
 }
 
-fn one_step(builder: StepBuilder<'_>, x: Value, last: Value, outputs: usize, count: usize) -> Result<Chain> {
+fn one_step(
+    builder: StepBuilder<'_>,
+    format: Format,
+    x: Value,
+    last: Value,
+    outputs: usize,
+    count: usize,
+) -> Result<Chain> {
     let mut step = builder.build(&[last])?;
     step.write_input(x, &input())?;
     step.run()?;
     let mut values = vec![f32::NAN; outputs];
     step.read(last, &mut values)?;
     if values.iter().any(|value| !value.is_finite()) || values.iter().all(|&value| value == 0.0) {
-        return Err(Failure::short("a chain of projections ends in what is no number, or in zeros alone"));
+        let phases = step.phases();
+        return Err(Failure::short(format!(
+            "{phases} projections in {format} end in {outputs} values that are no numbers, or zeros alone: not timed"
+        )));
     }
     Ok(Chain { steps: vec![step], count })
 }

@@ -177,7 +177,8 @@ impl Model {
                 lists.push(list);
                 Rows::Listed(list)
             };
-            x = builder.ffn(&ffn.gate, &ffn.up, &ffn.down, Activation::Relu, attended, rows, Some(x))?;
+            // The first x as residual: eighty layers of random weights on their own sums would leave f32's range.
+            x = builder.ffn(&ffn.gate, &ffn.up, &ffn.down, Activation::Relu, attended, rows, Some(first))?;
         }
         let mut read = vec![x];
         for head in &self.head {

@@ -306,6 +306,20 @@ fn long_stories() -> impl Strategy<Value = Story> {
     prop::sample::select(Format::ALL.to_vec()).prop_flat_map(|format| story(format, 4608, 64, 200, 2))
 }
 
+/// Ranks of real predictors under a real hidden size.
+fn wide_stories() -> impl Strategy<Value = Story> {
+    let format = prop::sample::select(Format::ALL.to_vec());
+    let rank = prop::sample::select(vec![512_usize, 960, 1024, 1920, 4096]);
+    (format, rank).prop_flat_map(|(format, rank)| story(format, 8192, rank, 48, 1))
+}
+
+/// As many rows of short rows as a block of a real grid has: several slots, each of many beside each other.
+fn tall_stories() -> impl Strategy<Value = Story> {
+    let format = prop::sample::select(Format::ALL.to_vec());
+    let rank = prop::sample::select(vec![32_usize, 512, 544, 1024, 1120]);
+    (format, rank, 600_usize..800).prop_flat_map(|(format, rank, neurons)| story(format, 512, rank, neurons, 1))
+}
+
 fn config(cases: u32) -> ProptestConfig {
     ProptestConfig { cases, failure_persistence: None, ..ProptestConfig::default() }
 }
@@ -423,6 +437,16 @@ mod emulated {
                 Ok(())
             })
             .unwrap();
+    }
+
+    #[test]
+    fn wide_steps_agree_with_f64() {
+        TestRunner::new(config(8)).run(&wide_stories(), |story| check(&story, &told(&story, &GRID, HOPPER)?)).unwrap();
+    }
+
+    #[test]
+    fn tall_steps_agree_with_f64() {
+        TestRunner::new(config(10)).run(&tall_stories(), |story| check(&story, &told(&story, &GRID, HOPPER)?)).unwrap();
     }
 
     #[test]
