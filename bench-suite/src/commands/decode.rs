@@ -112,7 +112,7 @@ fn for_people(decoded: &Decoded) -> String {
     };
     let header = ["format", "layers", "density", "GB", "ms/token", "tok/s", "95 %", "ratio", "% of copy"];
     format!(
-        "{}{}: random weights of {}'s shape, one graph a token: attention's projections, the FFN with its residual, the \
+        "{}{}: random weights of {}'s shape, one graph a token: attention's projections, the FFN with a residual, the \
          LM head.\nNot in it: attention over the KV cache, norms, embedding, sampling, predictor and selection. The \
          output projection reads the layer's input.\n",
         table(&header, 1, decoded.rows.iter().map(cells)),

@@ -3,7 +3,7 @@
 //! ```text
 //!   x ─▶ query, key, value                         10240 x 8192: read, not used
 //!   x ─▶ output projection ─▶ a                     8192 x 8192
-//!   a ─▶ FFN, dense or over listed rows ─▶ + x ─▶ x of the next layer
+//!   a ─▶ FFN, dense or over listed rows ─▶ + the first x ─▶ x of the next layer
 //!   ...
 //!   x ─▶ LM head                                   32000 x 8192
 //! ```
