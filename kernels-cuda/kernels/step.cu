@@ -14,7 +14,7 @@
 //   gate[j1] ..    └─────▶ │ gate[j1] │ up[j1]   │                                      ─▶ h[1]
 //     ..                   │   ..     │   ..     │                                         ..
 //   down[j0], down[j1] ──▶ │ down[j0] │ down[j1] │ ─▶ thread t:  y[16 columns] += h[0], h[1]
-//                          └ a slot: two rows of up to 8192 columns
+//                          └ a slot: two rows of up to 8192 columns, four of q8_0, eight of q4_0
 //
 // Rows of at most 4096 columns lie two or more beside each other: as many as 512 threads hold, 16 columns
 // each.
