@@ -4,10 +4,12 @@
 #   ./build-ptx.sh           compile, check, write ptx/ and ptx/sources.sha256
 #   ./build-ptx.sh --check   the same, but fail instead of writing if ptx/ would change
 #   ./build-ptx.sh --bless   as the first, and take the registers that each kernel needs now as its limit
+#   ./build-ptx.sh --find    print where the compiler is, having installed it if need be; fail if it cannot be had
 #
 # Fails on a spill, a stack frame or local memory in any kernel for any target, and on more registers
-# than kernels/registers.txt allows it there. Prints registers and shared memory of each. Uses CUDA 13.0's nvcc from PATH, else installs it from PyPI (about
-# 400 MB) into the cargo target folder. Needs python3 and a C++ compiler; no GPU, no driver.
+# than kernels/registers.txt allows it there. Prints registers and shared memory of each. Uses CUDA
+# 13.0's nvcc from PATH, else installs it from PyPI (about 400 MB) into the cargo target folder. Needs
+# python3 and a C++ compiler; no GPU, no driver.
 set -euo pipefail
 
 here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
@@ -23,9 +25,9 @@ machine_targets=(sm_80 sm_89 sm_90a sm_100)
 
 mode=${1:-write}
 case $mode in
-  write | --check | --bless) ;;
+  write | --check | --bless | --find) ;;
   *)
-    echo "usage: build-ptx.sh [--check | --bless]" >&2
+    echo "usage: build-ptx.sh [--check | --bless | --find]" >&2
     exit 2
     ;;
 esac
@@ -80,6 +82,10 @@ table() {
 }
 
 nvcc=$(find_nvcc)
+if [ "$mode" = --find ]; then
+  echo "$nvcc"
+  exit
+fi
 out=$(mktemp -d)
 trap 'rm -rf "$out"' EXIT
 
@@ -88,6 +94,8 @@ trap 'rm -rf "$out"' EXIT
 flags=(-std=c++17 -O3 -fmad=false -I kernels)
 
 failed=0
+# All of them at once: a compiler takes a few hundred MB and one core.
+compilers=()
 printf '%-8s %-20s %9s %8s %6s %7s\n' target kernel registers shared stack spilled
 for source in kernels/*.cu; do
   name=$(basename "$source" .cu)
@@ -97,8 +105,17 @@ for source in kernels/*.cu; do
   fi
   for target in "${machine_targets[@]}"; do
     "$nvcc" "${flags[@]}" -gencode="arch=${target/sm_/compute_},code=$target" -cubin -Xptxas -v \
-      -o "$out/$name.$target.cubin" "$source" 2>"$out/log" || { cat "$out/log" >&2; exit 1; }
-    table "$target" <"$out/log" >"$out/rows" || failed=1
+      -o "$out/$name.$target.cubin" "$source" 2>"$out/$name.$target.log" &
+    compilers+=($!)
+  done
+done
+for compiler in "${compilers[@]}"; do
+  wait "$compiler" || { cat "$out"/*.log >&2; exit 1; }
+done
+for source in kernels/*.cu; do
+  name=$(basename "$source" .cu)
+  for target in "${machine_targets[@]}"; do
+    table "$target" <"$out/$name.$target.log" >"$out/rows" || failed=1
     cat "$out/rows"
     awk '{ print $2, $1, $3 }' "$out/rows" >>"$out/registers"
   done
