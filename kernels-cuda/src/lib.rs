@@ -31,11 +31,11 @@
 //! let w = gpu.upload_packed(Format::Bf16, 3, 2, &ones)?;
 //!
 //! let mut builder = StepBuilder::new(&gpu, Format::Bf16)?;
-//! let x = builder.input(2)?;
+//! let x = builder.input(2);
 //! let scores = builder.project(&w, x, Activation::Identity)?;
 //! let rows = builder.select(scores)?;
 //! let y = builder.ffn(&w, &w, &w, Activation::Relu, x, rows, None)?;
-//! let mut step = builder.build(&[y])?;
+//! let step = builder.build(&[y])?;
 //!
 //! step.write_input(x, &[1.0, 2.0])?;
 //! step.write_threshold(rows, 3.0)?;

@@ -41,14 +41,14 @@ pub fn input() -> Vec<f32> {
 pub fn ffns(gpu: &Gpu, format: Format, layers: &[Ffn], density: f64, count: usize) -> Result<Chain> {
     let mut sets = Sets::new(layers.len(), density);
     let mut builder = StepBuilder::new(gpu, format)?;
-    let first = builder.input(SHAPE.hidden)?;
+    let first = builder.input(SHAPE.hidden);
     let mut lists = Vec::new();
     let mut x = first;
     for layer in layers.iter().cycle().take(count) {
         let rows = rows(&mut builder, density, &mut lists)?;
         x = ffn(&mut builder, layer, x, rows, first)?;
     }
-    let mut step = builder.build(&[x])?;
+    let step = builder.build(&[x])?;
     step.write_input(first, &input())?;
     for (turn, list) in lists.into_iter().enumerate() {
         step.write_list(list, sets.next(turn))?;
@@ -66,11 +66,11 @@ pub fn launched_ffns(gpu: &Gpu, format: Format, layers: &[Ffn], density: f64, co
     let mut steps = Vec::new();
     for (turn, layer) in layers.iter().cycle().take(count).enumerate() {
         let mut builder = StepBuilder::new(gpu, format)?;
-        let x = builder.input(SHAPE.hidden)?;
+        let x = builder.input(SHAPE.hidden);
         let mut lists = Vec::new();
         let rows = rows(&mut builder, density, &mut lists)?;
         let y = ffn(&mut builder, layer, x, rows, x)?;
-        let mut step = builder.build(&[y])?;
+        let step = builder.build(&[y])?;
         step.write_input(x, &input())?;
         for list in lists {
             step.write_list(list, sets.next(turn))?;
@@ -87,7 +87,7 @@ pub fn launched_ffns(gpu: &Gpu, format: Format, layers: &[Ffn], density: f64, co
 /// Not enough device memory.
 pub fn predictors(gpu: &Gpu, format: Format, predictors: &[Predictor], count: usize) -> Result<Chain> {
     let mut builder = StepBuilder::new(gpu, format)?;
-    let x = builder.input(SHAPE.hidden)?;
+    let x = builder.input(SHAPE.hidden);
     let mut last = x;
     for predictor in predictors.iter().cycle().take(count) {
         last = predictor.scores(&mut builder, x)?;
@@ -107,7 +107,7 @@ pub fn projections(
     count: usize,
 ) -> Result<Chain> {
     let mut builder = StepBuilder::new(gpu, format)?;
-    let x = builder.input(SHAPE.hidden)?;
+    let x = builder.input(SHAPE.hidden);
     let mut last = x;
     for matrix in matrices.iter().cycle().take(count) {
         last = builder.project(matrix, x, Activation::Identity)?;
@@ -146,7 +146,7 @@ pub fn whole_layers(
 ) -> Result<Chain> {
     let wanted = ((density * SHAPE.intermediate as f64).round() as usize).clamp(1, SHAPE.intermediate);
     let mut builder = StepBuilder::new(gpu, format)?;
-    let first = builder.input(SHAPE.hidden)?;
+    let first = builder.input(SHAPE.hidden);
     let (mut x, mut selections, mut read) = (first, Vec::new(), Vec::new());
     for (layer, predictor) in layers.iter().cycle().zip(predictors.iter().cycle()).take(count) {
         let scores = predictor.scores(&mut builder, x)?;
@@ -155,7 +155,7 @@ pub fn whole_layers(
         selections.push((scores, rows));
         read.extend([scores, x]);
     }
-    let mut step = builder.build(&read)?;
+    let step = builder.build(&read)?;
     step.write_input(first, &input())?;
     // A layer's scores follow from the thresholds of the layers before it.
     for &(_, rows) in &selections {
@@ -195,7 +195,7 @@ fn rows(builder: &mut StepBuilder<'_>, density: f64, lists: &mut Vec<List>) -> R
     if density == 1.0 {
         return Ok(Rows::Every);
     }
-    let list = builder.list(SHAPE.intermediate)?;
+    let list = builder.list(SHAPE.intermediate);
     lists.push(list);
     Ok(Rows::Listed(list))
 }
@@ -212,7 +212,7 @@ fn one_step(
     outputs: usize,
     count: usize,
 ) -> Result<Chain> {
-    let mut step = builder.build(&[last])?;
+    let step = builder.build(&[last])?;
     step.write_input(x, &input())?;
     step.run()?;
     let mut values = vec![f32::NAN; outputs];

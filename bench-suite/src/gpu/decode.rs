@@ -165,7 +165,7 @@ impl Model {
     fn token(&self, gpu: &Gpu, density: f64) -> Result<Chain> {
         let mut builder = StepBuilder::new(gpu, gpu_format(self.format))?;
         let mut sets = Sets::new(self.ffns.len(), density);
-        let first = builder.input(SHAPE.hidden)?;
+        let first = builder.input(SHAPE.hidden);
         let (mut x, mut lists) = (first, Vec::new());
         for ((qkv, output), ffn) in self.qkv.iter().zip(&self.output).zip(&self.ffns) {
             builder.project(qkv, x, Activation::Identity)?;
@@ -173,7 +173,7 @@ impl Model {
             let rows = if density == 1.0 {
                 Rows::Every
             } else {
-                let list = builder.list(SHAPE.intermediate)?;
+                let list = builder.list(SHAPE.intermediate);
                 lists.push(list);
                 Rows::Listed(list)
             };
@@ -184,7 +184,7 @@ impl Model {
         for head in &self.head {
             read.push(builder.project(head, x, Activation::Identity)?);
         }
-        let mut step = builder.build(&read)?;
+        let step = builder.build(&read)?;
         step.write_input(first, &input())?;
         for (layer, list) in lists.into_iter().enumerate() {
             step.write_list(list, sets.next(layer))?;

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use cudarc::driver::{
-    CudaFunction, CudaSlice, CudaStream, DevicePtr, DevicePtrMut, DeviceRepr, LaunchConfig, PushKernelArg,
+    CudaFunction, CudaSlice, CudaStream, DevicePtr, DevicePtrMut, DeviceRepr, LaunchConfig, PushKernelArg, result,
     sys::{CUdevice_attribute, CUfunction_attribute},
 };
 
@@ -131,19 +131,13 @@ impl<'gpu> StepBuilder<'gpu> {
     }
 
     /// A vector of `len` values that the host writes: [`Step::write_input`].
-    ///
-    /// # Errors
-    /// None so far.
-    pub fn input(&mut self, len: usize) -> Result<Value, Error> {
-        Ok(self.plan.input(len))
+    pub fn input(&mut self, len: usize) -> Value {
+        self.plan.input(len)
     }
 
     /// Rows among `neurons` that the host lists: [`Step::write_list`].
-    ///
-    /// # Errors
-    /// None so far.
-    pub fn list(&mut self, neurons: usize) -> Result<List, Error> {
-        Ok(self.plan.list(neurons))
+    pub fn list(&mut self, neurons: usize) -> List {
+        self.plan.list(neurons)
     }
 
     /// `act(W x)`, every row.
@@ -226,24 +220,24 @@ impl Step {
     ///
     /// # Errors
     /// A value that is not an input; values of another length; a refusal of the driver.
-    pub fn write_input(&mut self, input: Value, values: &[f32]) -> Result<(), Error> {
+    pub fn write_input(&self, input: Value, values: &[f32]) -> Result<(), Error> {
         let of = self.plan.value_of("input", input)?;
         if of.phase.is_some() {
             return Err(Error::NotThis { operand: "input", wanted: "input", to_do: "take it from StepBuilder::input" });
         }
         check_length("values", values.len(), of.len)?;
         let bits: Vec<u32> = values.iter().map(|v| v.to_bits()).collect();
-        write_words(&self.stream, self.bound.plain[input.index()].as_mut(), &bits)
+        write_words(&self.stream, self.bound.plain[input.index()].as_ref(), &bits)
     }
 
     /// Writes a list of the step, before what is enqueued next.
     ///
     /// # Errors
     /// Rows that are not strictly ascending or out of range; a list of another step.
-    pub fn write_list(&mut self, list: List, rows: &[u32]) -> Result<(), Error> {
+    pub fn write_list(&self, list: List, rows: &[u32]) -> Result<(), Error> {
         let neurons = *self.plan.lists.get(list.index()).ok_or(Error::Foreign { operand: "list" })?;
         check_active(rows, neurons)?;
-        let (indices, count) = &mut self.bound.lists[list.index()];
+        let (indices, count) = &self.bound.lists[list.index()];
         write_words(&self.stream, Some(indices), rows)?;
         write_words(&self.stream, Some(count), &[rows.len() as u32])
     }
@@ -252,12 +246,12 @@ impl Step {
     ///
     /// # Errors
     /// Rows that are not a selection of this step.
-    pub fn write_threshold(&mut self, rows: Rows, threshold: f32) -> Result<(), Error> {
+    pub fn write_threshold(&self, rows: Rows, threshold: f32) -> Result<(), Error> {
         let not = Error::NotThis { operand: "rows", wanted: "selection", to_do: "take them from StepBuilder::select" };
         let Rows::Selected(selection) = rows else {
             return Err(not);
         };
-        let words = self.bound.thresholds.get_mut(selection.index());
+        let words = self.bound.thresholds.get(selection.index());
         write_words(&self.stream, Some(words.ok_or(not)?), &[threshold.to_bits()])
     }
 
@@ -326,12 +320,18 @@ impl Step {
     }
 }
 
-fn write_words(stream: &Arc<CudaStream>, words: Option<&mut CudaSlice<u32>>, values: &[u32]) -> Result<(), Error> {
+/// Through a shared reference, since a graph that is to be replayed holds one: launches and writes of the stream
+/// follow each other all the same.
+fn write_words(stream: &Arc<CudaStream>, words: Option<&CudaSlice<u32>>, values: &[u32]) -> Result<(), Error> {
     let Some(words) = words.filter(|_| !values.is_empty()) else {
         return Ok(());
     };
-    let mut view = words.slice_mut(..values.len());
-    stream.memcpy_htod(values, &mut view).map_err(driver("writing to a step"))?;
+    check_length("values", values.len(), values.len().min(words.len()))?;
+    {
+        let (at, _guard) = words.device_ptr(stream);
+        // SAFETY: `words` is at least as long; what reads it is enqueued on this stream before or after.
+        unsafe { result::memcpy_htod_async(at, values, stream.cu_stream()) }.map_err(driver("writing to a step"))?;
+    }
     // The host's memory is the caller's again on return.
     stream.synchronize().map_err(driver("writing to a step"))
 }

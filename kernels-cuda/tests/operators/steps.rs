@@ -479,10 +479,10 @@ mod native {
             self.0.upload_packed(w.format, w.rows, w.cols, &w.bytes).unwrap()
         }
         fn input(&mut self, len: usize) -> Value {
-            self.1.input(len).unwrap()
+            self.1.input(len)
         }
         fn list(&mut self, neurons: usize) -> List {
-            self.1.list(neurons).unwrap()
+            self.1.list(neurons)
         }
         fn project(&mut self, matrix: &Self::Matrix, x: Value, activation: Activation) -> Value {
             self.1.project(matrix, x, activation).unwrap()
@@ -502,11 +502,12 @@ mod native {
         }
     }
 
-    /// Runs captured in a graph that is replayed with what the host writes in between.
+    /// Runs of one graph, replayed with what the host writes in between.
     fn tell(story: &Story, gpu: &Gpu) -> Vec<Vec<Told>> {
         let mut builder = Native(gpu, StepBuilder::new(gpu, story.format).unwrap());
         let (input, handles) = build(story, &mut builder);
-        let mut step = builder.1.build(&kept(&handles)).unwrap();
+        let step = builder.1.build(&kept(&handles)).unwrap();
+        let graph = gpu.capture(&[&step]).unwrap();
         let mut tellings = Vec::new();
         for run in story.runs() {
             step.write_input(input, &run.x).unwrap();
@@ -518,7 +519,7 @@ mod native {
                     step.write_threshold(handle.rows, run.threshold).unwrap();
                 }
             }
-            gpu.capture(&[&step]).unwrap().replay().unwrap();
+            graph.replay().unwrap();
             let read = |value, len| {
                 let mut out = vec![f32::NAN; len];
                 step.read(value, &mut out).unwrap();
