@@ -489,6 +489,23 @@ pub fn attention(cpu: &Cpu, positions: usize, spread: usize) -> Result<Case<'_>>
     }))
 }
 
+/// What a selection by a policy is called and reads: one f32 score for each neuron.
+pub fn selection(isa: &str, spec: PolicySpec, neurons: usize) -> Subject {
+    Subject {
+        operator: Operator::Select,
+        kernel: format!("select/{isa}/{spec}"),
+        isa: isa.to_owned(),
+        format: WeightFormat::F32,
+        rows: neurons,
+        cols: 1,
+        density: 1.0,
+        threads: 1,
+        bytes: Operator::Select.weight_bytes(WeightFormat::F32, (neurons, 1), 1.0, 0),
+        policy: Some(spec.to_string()),
+        rank: None,
+    }
+}
+
 /// Selection by a policy over the scores of a few tokens; a closed loop audits and observes too.
 ///
 /// # Errors
@@ -500,21 +517,8 @@ pub fn select<'a>(spec: PolicySpec, policy: Box<dyn Policy>, stream: &mut ScoreS
         stream.next_token(0, scores)?;
     }
     let mut policy = AuditedPolicy::new(policy)?;
-    let isa = Isa::from_env()?;
+    let subject = selection(&Isa::from_env()?.to_string(), spec, neurons);
     let mut turn = 0;
-    let subject = Subject {
-        operator: Operator::Select,
-        kernel: format!("select/{isa}/{spec}"),
-        isa: isa.to_string(),
-        format: WeightFormat::F32,
-        rows: neurons,
-        cols: 1,
-        density: 1.0,
-        threads: 1,
-        bytes: Operator::Select.weight_bytes(WeightFormat::F32, (neurons, 1), 1.0, 0),
-        policy: Some(spec.to_string()),
-        rank: None,
-    };
     Ok(Case::new(subject, move || {
         turn = (turn + 1) % tokens.len();
         policy.step(0, &tokens[turn])

@@ -29,3 +29,10 @@ __device__ __forceinline__ float warp_sum(float value) {
   }
   return value;
 }
+
+// A NaN is neither below zero nor hidden by either branch.
+__device__ __forceinline__ float activate(uint32_t activation, float value) {
+  if (activation == THRESHER_SILU) return value / (1.f + expf(-value));
+  if (activation == THRESHER_IDENTITY) return value;
+  return value < 0.f ? 0.f : value;
+}

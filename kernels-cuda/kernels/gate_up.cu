@@ -9,13 +9,6 @@
 // Both rows are in flight together and share each load of x; neither product reaches memory.
 #include "row_dot.cuh"
 
-// A NaN is neither below zero nor hidden by either branch.
-__device__ __forceinline__ float activate(uint32_t activation, float value) {
-  if (activation == THRESHER_SILU) return value / (1.f + expf(-value));
-  if (activation == THRESHER_IDENTITY) return value;
-  return value < 0.f ? 0.f : value;
-}
-
 template <class F>
 __device__ __forceinline__ void gate_up(const GateUpParams& p) {
   const uint32_t warp = (blockIdx.x * blockDim.x + threadIdx.x) / WARP;

@@ -60,7 +60,7 @@ __device__ __forceinline__ void barrier_wait(uint64_t* barrier, uint32_t parity)
         : "r"(shared_address(barrier)), "r"(parity)
         : "memory");
 #else
-    // Without try_wait (sm_90): the token of a phase says its parity in bit 63.
+    // try_wait, which may sleep, is of sm_90.
     asm volatile(
         "{\n\t.reg .pred done;\n\tmbarrier.test_wait.parity.shared.b64 done, [%1], %2;\n\t"
         "selp.u32 %0, 1, 0, done;\n\t}"

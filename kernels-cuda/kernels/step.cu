@@ -360,13 +360,6 @@ __device__ __forceinline__ void produce(const Launch& launch) {
 
 __device__ __forceinline__ void meet_consumers() { named_barrier(1, CONSUMERS); }
 
-__device__ __forceinline__ float activated(uint32_t activation, float v) {
-  // A NaN stays one: it is not below zero.
-  if (activation == THRESHER_RELU) return v < 0.f ? 0.f : v;
-  if (activation == THRESHER_SILU) return v / (1.f + expf(-v));
-  return v;
-}
-
 // A consumer's place: thread `t` of those that share row `place` of the rows beside each other.
 struct Place {
   uint32_t t;
@@ -777,18 +770,19 @@ __device__ __forceinline__ void meet_grid(const StepParams& p, uint32_t times) {
 
 template <class F>
 __device__ __forceinline__ void consume(const Launch& launch) {
-  constexpr uint32_t WORDS = PHASE_WORDS;
   const StepParams& p = launch.params;
   const uint32_t* words = reinterpret_cast<const uint32_t*>(p.phases);
   Shared& s = shared();
   Ring ring = {0, 0};
   Collection collection = {0, 0};
   uint32_t meetings = 0;
-  uint32_t next = threadIdx.x < WORDS ? __ldg(words + threadIdx.x) : 0;
+  uint32_t next = threadIdx.x < PHASE_WORDS ? __ldg(words + threadIdx.x) : 0;
   for (uint32_t i = 0; i < p.phase_count; ++i) {
-    if (threadIdx.x < WORDS) reinterpret_cast<uint32_t*>(&s.phases[i % 2])[threadIdx.x] = next;
+    if (threadIdx.x < PHASE_WORDS) reinterpret_cast<uint32_t*>(&s.phases[i % 2])[threadIdx.x] = next;
     meet_consumers();
-    if (i + 1 < p.phase_count && threadIdx.x < WORDS) next = __ldg(words + (i + 1) * WORDS + threadIdx.x);
+    if (i + 1 < p.phase_count && threadIdx.x < PHASE_WORDS) {
+      next = __ldg(words + (i + 1) * PHASE_WORDS + threadIdx.x);
+    }
     const StepPhase& phase = s.phases[i % 2];
     if (phase.meet_before != 0) meet_grid(p, ++meetings);
     consume_phase<F>(launch, phase, i, ring, collection);
@@ -820,7 +814,7 @@ __device__ __forceinline__ void collect(const StepPhase& phase, uint32_t rows, u
         if (place < beside && i < row_warps) total += s.sums[side][which][place * row_warps + i];
       }
       const float partner = __shfl_xor_sync(ALL_LANES, total, 1);
-      const float value = activated(activation, total);
+      const float value = activate(activation, total);
       const uint32_t row = base + (GATED ? which / 2 : which) * beside + place;
       if (place < beside && row < rows && (!GATED || which % 2 == 0)) {
         s.values[row] = GATED ? value * partner : value;

@@ -29,7 +29,7 @@ use crate::{
     measure::{RANKS, list, progress_bar},
     outcomes::Activations,
     timing,
-    workload::{SHAPE, Subject, record_format},
+    workload::{self, SHAPE, Subject, record_format},
 };
 
 /// Densities that a 70B FFN is measured at.
@@ -505,19 +505,7 @@ fn selections(plan: &Plan, gpu: &Gpu) -> Result<Vec<(Subject, Vec<f64>)>> {
     let neurons = SHAPE.intermediate;
     let wanted = |&spec: &PolicySpec| {
         let selection = kernel_of(spec)?;
-        let subject = Subject {
-            operator: Operator::Select,
-            kernel: format!("select/{CUDA}/{spec}"),
-            isa: CUDA.to_owned(),
-            format: WeightFormat::F32,
-            rows: neurons,
-            cols: 1,
-            density: 1.0,
-            threads: 1,
-            bytes: Operator::Select.weight_bytes(WeightFormat::F32, (neurons, 1), 1.0, 0),
-            policy: Some(spec.to_string()),
-            rank: None,
-        };
+        let subject = workload::selection(CUDA, spec, neurons);
         plan.wants(&subject).then_some((subject, selection))
     };
     let wanted: Vec<_> = plan.policies.iter().filter_map(wanted).collect();
