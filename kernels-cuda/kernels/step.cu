@@ -45,6 +45,8 @@ constexpr uint32_t SUMS = 8;
 constexpr uint32_t REDUCED_QUADS = 16;
 constexpr uint32_t REDUCERS = CONSUMERS / REDUCED_QUADS;
 constexpr uint32_t PARTIALS_AT_ONCE = 5;
+// Quads of an x that a block reads once for all its warps, a thread each.
+constexpr uint32_t MAIL_QUADS = CONSUMERS;
 
 // A block's shared memory, before the ring.
 struct Shared {
@@ -55,15 +57,21 @@ struct Shared {
   uint64_t given[2];
   uint64_t taken[2];
   uint64_t collected;
-  // Phases as consumers see them, and as the producer does, who is ahead.
-  StepPhase phases[2];
+  // Phases as consumers see them, this one and the next, and as the producer does, who is ahead.
+  StepPhase phases[3];
   StepPhase ahead[3];
   // Rows of the FFN that the producer asks for, and the values of those that consumers work on.
   uint32_t indices[NEURONS];
-  float values[NEURONS];
+  union {
+    // x as it came by mail, before there are values.
+    float4 mail[MAIL_QUADS];
+    struct {
+      float values[NEURONS];
+      float4 reduced[CONSUMER_WARPS][REDUCED_QUADS];
+    };
+  };
   // A row of sums is one longer than it needs, for the sake of the banks.
   float sums[2][SUMS][CONSUMER_WARPS + 1];
-  float4 reduced[CONSUMER_WARPS][REDUCED_QUADS];
   uint32_t counts[CONSUMER_WARPS];
   uint32_t prefix[THRESHER_STEP_BLOCKS + WARP];
 };
@@ -426,7 +434,21 @@ template <class F>
 __device__ __forceinline__ typename F::Input load_x(const Launch& launch, const StepPhase& phase,
                                                     const Place& at) {
   float4 quads[QUADS] = {};
-  if (phase.x_words != nullptr) {
+  if (phase.x_words != nullptr && at.beside > 1 && QUADS * at.threads <= MAIL_QUADS) {
+    // Short and wanted by all warps of all blocks, which would stand in each other's way at its few lines.
+    const uint4* const from[1] = {reinterpret_cast<const uint4*>(phase.x_words) + threadIdx.x};
+    float4 quad[1];
+    if (threadIdx.x < QUADS * at.threads) {
+      await_quads(from, launch.turn(phase.x_turn), quad);
+      shared().mail[threadIdx.x] = quad[0];
+    }
+    meet_consumers();
+#pragma unroll
+    for (uint32_t k = 0; k < QUADS; ++k) {
+      const uint32_t mine = F::column(k, at.t) % THREAD_COLUMNS / 4;
+      quads[k] = shared().mail[mine * at.threads + at.t];
+    }
+  } else if (phase.x_words != nullptr) {
     const uint4* from[QUADS];
 #pragma unroll
     for (uint32_t k = 0; k < QUADS; ++k) {
@@ -719,12 +741,11 @@ __device__ __forceinline__ void reduce_owned(const Launch& launch, const StepPha
 
 template <class F>
 __device__ __forceinline__ void consume_ffn(const Launch& launch, const StepPhase& phase,
-                                            uint32_t number, Ring& ring, Collection& collection) {
+                                            uint32_t number, uint32_t total, Ring& ring,
+                                            Collection& collection) {
   const StepParams& p = launch.params;
   const Place at = place_of(phase);
-  uint32_t total = phase.rows;
   // Everything that can be known is, before the wait for x.
-  if (phase.rows_from == THRESHER_LISTED) total = load_now(phase.active_count);
   Share share = share_of(total);
   const Owned owned = owned_of(at, share_of(QUADS * at.threads), 0);
   const typename F::Input x = load_x<F>(launch, phase, at);
@@ -750,11 +771,12 @@ __device__ __forceinline__ void consume_ffn(const Launch& launch, const StepPhas
 
 template <class F>
 __device__ __forceinline__ void consume_phase(const Launch& launch, const StepPhase& phase,
-                                              uint32_t number, Ring& ring, Collection& collection) {
+                                              uint32_t number, uint32_t total, Ring& ring,
+                                              Collection& collection) {
   if (phase.kind == THRESHER_PROJECT) {
     consume_projection<F>(launch, phase, number, ring, collection);
   } else {
-    consume_ffn<F>(launch, phase, number, ring, collection);
+    consume_ffn<F>(launch, phase, number, total, ring, collection);
   }
 }
 
@@ -768,24 +790,43 @@ __device__ __forceinline__ void meet_grid(const StepParams& p, uint32_t times) {
   meet_consumers();
 }
 
+// A word of a phase for each of the first threads, to be kept once nobody reads what was there before.
+__device__ __forceinline__ uint32_t load_phase_word(const StepParams& p, uint32_t number) {
+  if (number >= p.phase_count || threadIdx.x >= PHASE_WORDS) return 0;
+  return __ldg(reinterpret_cast<const uint32_t*>(p.phases + number) + threadIdx.x);
+}
+
+__device__ __forceinline__ void keep_phase_word(uint32_t number, uint32_t word) {
+  if (threadIdx.x >= PHASE_WORDS) return;
+  reinterpret_cast<uint32_t*>(&shared().phases[number % 3])[threadIdx.x] = word;
+}
+
+// Rows of a phase's matrix, or of its list; on their way until their first use.
+__device__ __forceinline__ uint32_t load_rows(const StepPhase& phase) {
+  if (phase.rows_from == THRESHER_LISTED) return load_now(phase.active_count);
+  return phase.rows;
+}
+
 template <class F>
 __device__ __forceinline__ void consume(const Launch& launch) {
   const StepParams& p = launch.params;
-  const uint32_t* words = reinterpret_cast<const uint32_t*>(p.phases);
   Shared& s = shared();
   Ring ring = {0, 0};
   Collection collection = {0, 0};
   uint32_t meetings = 0;
-  uint32_t next = threadIdx.x < PHASE_WORDS ? __ldg(words + threadIdx.x) : 0;
+  keep_phase_word(0, load_phase_word(p, 0));
+  uint32_t word = load_phase_word(p, 1);
+  meet_consumers();
+  uint32_t rows = load_rows(s.phases[0]);
   for (uint32_t i = 0; i < p.phase_count; ++i) {
-    if (threadIdx.x < PHASE_WORDS) reinterpret_cast<uint32_t*>(&s.phases[i % 2])[threadIdx.x] = next;
+    keep_phase_word(i + 1, word);
     meet_consumers();
-    if (i + 1 < p.phase_count && threadIdx.x < PHASE_WORDS) {
-      next = __ldg(words + (i + 1) * PHASE_WORDS + threadIdx.x);
-    }
-    const StepPhase& phase = s.phases[i % 2];
+    word = load_phase_word(p, i + 2);
+    const StepPhase& phase = s.phases[i % 3];
+    const uint32_t total = rows;
+    rows = load_rows(s.phases[(i + 1) % 3]);
     if (phase.meet_before != 0) meet_grid(p, ++meetings);
-    consume_phase<F>(launch, phase, i, ring, collection);
+    consume_phase<F>(launch, phase, i, total, ring, collection);
   }
 }
 

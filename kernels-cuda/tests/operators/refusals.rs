@@ -83,7 +83,7 @@ fn native_operators_refuse_wrong_arguments() {
 }
 
 #[test]
-fn matrices_of_two_shapes_are_refused() {
+fn native_matrices_of_two_shapes_are_refused() {
     let Some(gpu) = gpu() else { return };
     let gate = gpu.upload(Format::F16, 2, 4, &[0; 16]).unwrap();
     let up = gpu.upload(Format::F32, 2, 4, &[0; 32]).unwrap();
