@@ -142,17 +142,18 @@ impl Work {
 const GATED_TOKENS: u64 = 2;
 
 /// What lets a share of a layer's neurons through.
-struct Gate {
-    activation: Activation,
-    threshold: f32,
+pub(crate) struct Gate {
+    pub(crate) activation: Activation,
+    /// The largest magnitude of an activation that is dropped.
+    pub(crate) threshold: f32,
     /// Neurons that it lets through.
-    kept: usize,
+    pub(crate) kept: usize,
 }
 
 impl Gate {
     /// Lets the `wanted` neurons of largest activation through, fewer only where equals stand at the edge. ReLU where it leaves as
     /// many, which on random weights is half of them, SiLU above.
-    fn keeping(wanted: usize, gates: &[f32]) -> Self {
+    pub(crate) fn keeping(wanted: usize, gates: &[f32]) -> Self {
         let positive = gates.iter().filter(|&&gate| gate > 0.0).count();
         let activation = if wanted <= positive { Activation::Relu } else { Activation::Silu };
         let mut magnitudes: Vec<f32> = gates.iter().map(|&gate| activation.apply(gate).abs()).collect();

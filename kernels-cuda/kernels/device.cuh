@@ -20,6 +20,17 @@ __device__ __forceinline__ bool aligned_to_16(uint64_t address_or_size) {
   return address_or_size % 16 == 0;
 }
 
+// threadIdx.x, asked for anew: no register keeps it, or what follows from it, through a loop around.
+__device__ __forceinline__ uint32_t thread_now() {
+#ifdef __CUDACC__
+  uint32_t thread;
+  asm volatile("mov.u32 %0, %%tid.x;" : "=r"(thread));
+  return thread;
+#else
+  return threadIdx.x;
+#endif
+}
+
 // The sum over the lanes of a warp, in every lane. The order is fixed by the butterfly:
 //   offset 16: 0+16 1+17 ..   offset 8: (0+16)+(8+24) ..   ...   offset 1
 __device__ __forceinline__ float warp_sum(float value) {

@@ -152,6 +152,9 @@ typedef struct ReadParams {
 /** `StepPhase::kind`: y = residual + sum over active j of h[j] * down[j], with
  * h[j] = activation(gate[j] . x) * (up[j] . x). */
 #define THRESHER_FFN 1u
+/** .. where the gate comes first: rows of up and down are read only where the activation is more than
+ * `threshold` in magnitude. */
+#define THRESHER_FFN_GATE_FIRST 2u
 
 /** `StepPhase::rows_from`: every row. */
 #define THRESHER_EVERY_ROW 0u
@@ -186,9 +189,10 @@ typedef struct StepPhase {
   const uint32_t *active;
   /** How many of `active` count. */
   const uint32_t *active_count;
-  /** A projection that selects: rows whose value is at least this one. Null for none. */
+  /** A projection that selects: rows whose value is at least this one. Null for none. An FFN whose gate
+   * comes first: the largest magnitude of an activation that is dropped. */
   const float *threshold;
-  /** An FFN: how many rows it computed. Null for nowhere. */
+  /** An FFN: of how many neurons each block read down rows, gridDim counts. Null for nowhere. */
   uint32_t *computed;
   /** Rows of the matrix: neurons of an FFN. */
   uint32_t rows;
@@ -202,7 +206,7 @@ typedef struct StepPhase {
   uint32_t rows_beside;
   /** A projection: blocks own whole runs of so many rows. */
   uint32_t rows_a_run;
-  /** `THRESHER_PROJECT` or `THRESHER_FFN`. */
+  /** `THRESHER_PROJECT`, `THRESHER_FFN` or `THRESHER_FFN_GATE_FIRST`. */
   uint32_t kind;
   /** `THRESHER_RELU`, `THRESHER_SILU` or `THRESHER_IDENTITY`. */
   uint32_t activation;
@@ -216,8 +220,9 @@ typedef struct StepPhase {
   uint32_t partial_turn;
   /** Threads that share one of `y_words`' readers' rows: values of y, padded, over 16. */
   uint32_t y_threads;
-  /** Whether the grid meets before the phase: it reads what the phase before did not write. */
-  uint32_t meet_before;
+  /** The how manieth meeting of the grid comes before the phase, which reads what the phase before did
+   * not write; 0 for none. */
+  uint32_t meeting;
 } StepPhase;
 
 /** A step: phases one after another, over one resident grid. */

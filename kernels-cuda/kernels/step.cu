@@ -3,6 +3,8 @@
 //   projection   y[r] = act(W[r] . x)           attention's matrices, a predictor's two; may select
 //   FFN          y = residual + sum of h[j] * down[j] over the active j,
 //                h[j] = act(gate[j] . x) * (up[j] . x)
+//   FFN, gate first   the same without the neurons whose activation is about zero: of the others alone
+//                are rows of up and down read
 //
 // Every block owns a share of a phase's rows, in list order. One warp of it, the producer, asks for the
 // rows of the share, and of the next phases' shares, long before anyone wants them; they land in a ring of
@@ -18,6 +20,10 @@
 //
 // Rows of at most 4096 columns lie two or more beside each other: as many as 512 threads hold, 16 columns
 // each.
+//
+// With the gate first, slots hold gate rows alone; then the block closes its list up over the neurons that
+// count and asks for their up rows, and for their down rows. That each block waits for its own gates once
+// is the price: nothing of the layer can be on its way meanwhile.
 //
 // A block finishes the neurons that it begins, so h stays in its shared memory, and the only thing that
 // the grid exchanges in an FFN is one partial y a block. Each block then adds up the partials of its own
@@ -53,10 +59,12 @@ struct Shared {
   // Of slots: filled by the producer, read by every consumer warp.
   uint64_t full[THRESHER_STEP_SLOTS];
   uint64_t empty[THRESHER_STEP_SLOTS];
-  // Of the sides of `sums`: written by every consumer warp, read by the collector. Of `values`: written.
+  // Of the sides of `sums`: written by every consumer warp; made values of by the collector.
   uint64_t given[2];
   uint64_t taken[2];
-  uint64_t collected;
+  // How many neurons of a gate-first FFN count: known.
+  uint64_t kept_known;
+  uint32_t kept;
   // Phases as consumers see them, this one and the next, and as the producer does, who is ahead.
   StepPhase phases[3];
   StepPhase ahead[3];
@@ -98,12 +106,6 @@ struct Ring {
   }
 };
 
-// What consumers have given the collector since the launch, and taken from it.
-struct Collection {
-  uint32_t batches;
-  uint32_t chunks;
-};
-
 // What this block owns of `total`: from first up to last.
 struct Share {
   uint32_t first;
@@ -123,6 +125,11 @@ __device__ __forceinline__ Share share_of_projection(const StepPhase& phase) {
   const uint32_t run = phase.rows_a_run;
   const Share runs = share_of((phase.rows + run - 1) / run);
   return {min(runs.first * run, phase.rows), min(runs.last * run, phase.rows)};
+}
+
+__device__ __forceinline__ bool is_ffn(const StepPhase& phase) { return phase.kind != THRESHER_PROJECT; }
+__device__ __forceinline__ bool is_gate_first(const StepPhase& phase) {
+  return phase.kind == THRESHER_FFN_GATE_FIRST;
 }
 
 // What a launch knows beside its parameters.
@@ -262,14 +269,14 @@ __device__ __forceinline__ void keep_phase(const StepParams& p, uint32_t number,
 __device__ __forceinline__ void load_total(const StepParams& p, uint32_t number, Ahead& ahead) {
   if (number >= p.phase_count) return;
   const StepPhase& phase = shared().ahead[number % 3];
-  const bool listed = phase.kind == THRESHER_FFN && phase.rows_from == THRESHER_LISTED;
+  const bool listed = phase.rows_from == THRESHER_LISTED;
   ahead.total = listed ? __ldg(phase.active_count) : phase.rows;
 }
 
 __device__ __forceinline__ void load_indices(const StepParams& p, uint32_t number, Ahead& ahead) {
   if (number >= p.phase_count) return;
   const StepPhase& phase = shared().ahead[number % 3];
-  if (phase.kind != THRESHER_FFN || phase.rows_from != THRESHER_LISTED) return;
+  if (phase.rows_from != THRESHER_LISTED) return;
   const Share share = share_of(ahead.total);
 #pragma unroll
   for (uint32_t i = 0; i < EARLY; ++i) {
@@ -300,22 +307,31 @@ __device__ __forceinline__ void list_rows(const StepParams& p, const StepPhase& 
   __syncwarp();
 }
 
+// Asks for `count` rows of one matrix: those that shared().indices names.
 template <uint32_t PAIRS>
-__device__ __forceinline__ void produce_ffn(const Launch& launch, const StepPhase& phase,
-                                            uint32_t number, Producer& ring, Ahead& ahead) {
-  const StepParams& p = launch.params;
+__device__ __forceinline__ void produce_rows(const StepParams& p, const StepPhase& phase,
+                                             const uint8_t* weights, uint32_t count, Producer& ring) {
   const uint32_t* indices = shared().indices;
-  // Rows of a matrix in a slot of gate and up; in one of down there are twice as many.
+  const uint32_t rows_a_slot = 2 * PAIRS * phase.rows_beside;
+  const uint32_t row_bytes = phase.row_bytes;
+  for (uint32_t i = 0; i < count; i += rows_a_slot) {
+    const uint32_t rows = min(rows_a_slot, count - i);
+    uint8_t* to = take_slot(p, ring, rows * row_bytes);
+    for (uint32_t k = 0; k < rows; ++k) {
+      const uint64_t offset = static_cast<uint64_t>(indices[i + k]) * row_bytes;
+      fill(ring, to + k * row_bytes, weights + offset, row_bytes);
+    }
+    give_slot(p, ring);
+  }
+}
+
+// .. of gate and up, side by side in each slot.
+template <uint32_t PAIRS>
+__device__ __forceinline__ void produce_gate_and_up(const StepParams& p, const StepPhase& phase,
+                                                    uint32_t count, Producer& ring) {
+  const uint32_t* indices = shared().indices;
   const uint32_t side = PAIRS * phase.rows_beside;
   const uint32_t row_bytes = phase.row_bytes;
-  // Rows were selected by the phase before.
-  const uint32_t epoch = launch.epoch(number - 1);
-  const uint32_t total = phase.rows_from == THRESHER_SELECTED ? prefix_counts(p, epoch) : ahead.total;
-  const Share share = share_of(total);
-  const uint32_t count = share.last - share.first;
-  list_rows(p, phase, epoch, share, ahead);
-  load_phase(p, number + 2, ahead);
-  load_total(p, number + 1, ahead);
   for (uint32_t i = 0; i < count; i += side) {
     const uint32_t rows = min(side, count - i);
     uint8_t* to = take_slot(p, ring, 2 * rows * row_bytes);
@@ -326,16 +342,37 @@ __device__ __forceinline__ void produce_ffn(const Launch& launch, const StepPhas
     }
     give_slot(p, ring);
   }
-  load_indices(p, number + 1, ahead);
-  for (uint32_t i = 0; i < count; i += 2 * side) {
-    const uint32_t rows = min(2 * side, count - i);
-    uint8_t* to = take_slot(p, ring, rows * row_bytes);
-    for (uint32_t k = 0; k < rows; ++k) {
-      const uint64_t offset = static_cast<uint64_t>(indices[i + k]) * row_bytes;
-      fill(ring, to + k * row_bytes, phase.weights[2] + offset, row_bytes);
-    }
-    give_slot(p, ring);
+}
+
+// How many of a block's neurons count, once its consumers have seen their gates. `times`: how often the
+// block has asked since the launch.
+__device__ __forceinline__ uint32_t await_kept(uint32_t& times) {
+  barrier_wait(&shared().kept_known, times % 2);
+  times += 1;
+  return shared().kept;
+}
+
+template <uint32_t PAIRS>
+__device__ __forceinline__ void produce_ffn(const Launch& launch, const StepPhase& phase, uint32_t number,
+                                            Producer& ring, Ahead& ahead, uint32_t& times_kept) {
+  const StepParams& p = launch.params;
+  // Rows were selected by the phase before.
+  const uint32_t epoch = launch.epoch(number - 1);
+  const uint32_t total = phase.rows_from == THRESHER_SELECTED ? prefix_counts(p, epoch) : ahead.total;
+  const Share share = share_of(total);
+  uint32_t count = share.last - share.first;
+  list_rows(p, phase, epoch, share, ahead);
+  load_phase(p, number + 2, ahead);
+  load_total(p, number + 1, ahead);
+  if (is_gate_first(phase) && count > 0) {
+    produce_rows<PAIRS>(p, phase, phase.weights[0], count, ring);
+    count = await_kept(times_kept);
+    produce_rows<PAIRS>(p, phase, phase.weights[1], count, ring);
+  } else {
+    produce_gate_and_up<PAIRS>(p, phase, count, ring);
   }
+  load_indices(p, number + 1, ahead);
+  produce_rows<PAIRS>(p, phase, phase.weights[2], count, ring);
   keep_phase(p, number + 2, ahead);
 }
 
@@ -343,6 +380,7 @@ template <uint32_t PAIRS>
 __device__ __forceinline__ void produce(const Launch& launch) {
   const StepParams& p = launch.params;
   Producer ring = {{0, 0}, {0, 0}, 0};
+  uint32_t times_kept = 0;
   Ahead ahead = {};
   for (uint32_t i = 0; i < 2; ++i) {
     load_phase(p, i, ahead);
@@ -352,14 +390,14 @@ __device__ __forceinline__ void produce(const Launch& launch) {
   load_indices(p, 0, ahead);
   for (uint32_t i = 0; i < p.phase_count; ++i) {
     const StepPhase& phase = shared().ahead[i % 3];
-    if (phase.kind == THRESHER_PROJECT) {
+    if (!is_ffn(phase)) {
       load_phase(p, i + 2, ahead);
       load_total(p, i + 1, ahead);
       produce_projection<PAIRS>(p, phase, ring);
       load_indices(p, i + 1, ahead);
       keep_phase(p, i + 2, ahead);
     } else {
-      produce_ffn<PAIRS>(launch, phase, i, ring, ahead);
+      produce_ffn<PAIRS>(launch, phase, i, ring, ahead, times_kept);
     }
   }
 }
@@ -503,7 +541,7 @@ __device__ __forceinline__ uint32_t sum_of_lane() { return threadIdx.x % WARP / 
 template <class F, bool GATED>
 __device__ __forceinline__ void dot_rows(const StepParams& p, const Place& at, uint32_t rows,
                                          const typename F::Input& x, Ring& ring,
-                                         Collection& collection) {
+                                         uint32_t& batches) {
   const uint32_t rows_a_slot = (GATED ? F::PAIRS : 2 * F::PAIRS) * at.beside;
   for (uint32_t base = 0; base < rows; base += SUMS / (2 * F::PAIRS) * rows_a_slot) {
     float v[SUMS];
@@ -520,16 +558,17 @@ __device__ __forceinline__ void dot_rows(const StepParams& p, const Place& at, u
     }
     const float sum = sum_of_eight(v);
     Shared& s = shared();
-    const uint32_t side = collection.batches % 2;
-    const uint32_t parity = collection.batches / 2 % 2;
+    const uint32_t side = batches % 2;
+    const uint32_t parity = batches / 2 % 2;
     barrier_wait(&s.taken[side], parity ^ 1);
     if (threadIdx.x % 4 == 0) s.sums[side][sum_of_lane()][threadIdx.x / WARP] = sum;
     __syncwarp();
     if (threadIdx.x % WARP == 0) barrier_arrive(&s.given[side]);
-    collection.batches += 1;
+    batches += 1;
   }
-  barrier_wait(&shared().collected, collection.chunks % 2);
-  collection.chunks += 1;
+  // Values are there when the last sums have been taken.
+  const uint32_t last = batches - 1;
+  barrier_wait(&shared().taken[last % 2], last / 2 % 2);
 }
 
 // A thread's columns of a sum of rows, and how much of it is bias.
@@ -563,30 +602,66 @@ __device__ __forceinline__ void add_rows(const StepParams& p, const Place& at, u
   }
 }
 
+// Of the block's consumers, how many before this thread say yes, and how many in all.
+struct Yes {
+  uint32_t before;
+  uint32_t total;
+};
+
+__device__ __forceinline__ Yes count_yes(bool yes) {
+  Shared& s = shared();
+  const uint32_t thread = thread_now();
+  const uint32_t ballot = __ballot_sync(ALL_LANES, yes);
+  if (thread % WARP == 0) s.counts[thread / WARP] = __popc(ballot);
+  meet_consumers();
+  Yes count = {static_cast<uint32_t>(__popc(ballot & ((1u << thread % WARP) - 1))), 0};
+#pragma unroll
+  for (uint32_t w = 0; w < CONSUMER_WARPS; ++w) {
+    if (w < thread / WARP) count.before += s.counts[w];
+    count.total += s.counts[w];
+  }
+  return count;
+}
+
 // Rows whose value is at least the threshold, ascending, for every block to know.
 __device__ __forceinline__ void select_rows(const StepParams& p, const StepPhase& phase,
                                             const Share& share, uint32_t epoch) {
-  Shared& s = shared();
   const uint32_t rows = share.last - share.first;
   const float threshold = __ldg(phase.threshold);
-  const uint32_t warp = threadIdx.x / WARP;
-  const uint32_t lane = threadIdx.x % WARP;
-  const bool active = threadIdx.x < rows && s.values[threadIdx.x] >= threshold;
-  const uint32_t ballot = __ballot_sync(ALL_LANES, active);
-  if (lane == 0) s.counts[warp] = __popc(ballot);
-  meet_consumers();
-  uint32_t before = 0;
-  uint32_t total = 0;
-#pragma unroll
-  for (uint32_t w = 0; w < CONSUMER_WARPS; ++w) {
-    if (w < warp) before += s.counts[w];
-    total += s.counts[w];
-  }
-  if (threadIdx.x == 0) send_packet(p.selected_counts + blockIdx.x, total, epoch);
+  const bool active = threadIdx.x < rows && shared().values[threadIdx.x] >= threshold;
+  const Yes count = count_yes(active);
+  if (threadIdx.x == 0) send_packet(p.selected_counts + blockIdx.x, count.total, epoch);
   if (active) {
-    const uint32_t place = before + __popc(ballot & ((1u << lane) - 1));
-    send_packet(p.selected + blockIdx.x * SELECTED + place, share.first + threadIdx.x, epoch);
+    send_packet(p.selected + blockIdx.x * SELECTED + count.before, share.first + threadIdx.x, epoch);
   }
+}
+
+// Closes values and indices up over the rows whose value counts: more than the threshold in magnitude, or
+// no number. Tells the producer and the collector how many there are.
+__device__ __forceinline__ uint32_t keep_rows(const StepPhase& phase, uint32_t rows) {
+  Shared& s = shared();
+  const float threshold = __ldg(phase.threshold);
+  uint32_t kept = 0;
+#pragma unroll 1
+  for (uint32_t base = 0; base < rows; base += CONSUMERS) {
+    const uint32_t row = base + thread_now();
+    const float value = row < rows ? s.values[row] : 0.f;
+    const uint32_t index = row < rows ? s.indices[row] : 0;
+    const bool counts = row < rows && !(fabsf(value) <= threshold);
+    // Once counted, all have read what lies here: no row moves up past those that are still to be read.
+    const Yes count = count_yes(counts);
+    if (counts) {
+      s.values[kept + count.before] = value;
+      s.indices[kept + count.before] = index;
+    }
+    kept += count.total;
+    meet_consumers();
+  }
+  if (threadIdx.x == 0) {
+    s.kept = kept;
+    barrier_arrive(&s.kept_known);
+  }
+  return kept;
 }
 
 // Where column `c` lies among the words of a vector that `threads` threads read.
@@ -596,7 +671,7 @@ __device__ __forceinline__ uint32_t word_of(uint32_t c, uint32_t threads) {
 
 template <class F>
 __device__ __forceinline__ void consume_projection(const Launch& launch, const StepPhase& phase,
-                                                   uint32_t number, Ring& ring, Collection& collection) {
+                                                   uint32_t number, Ring& ring, uint32_t& batches) {
   Shared& s = shared();
   const Share share = share_of_projection(phase);
   const Place at = place_of(phase);
@@ -604,7 +679,7 @@ __device__ __forceinline__ void consume_projection(const Launch& launch, const S
   const uint32_t turn = launch.turn(phase.y_turn);
   for (uint32_t begin = share.first; begin < share.last; begin += NEURONS) {
     const uint32_t rows = min(NEURONS, share.last - begin);
-    dot_rows<F, false>(launch.params, at, rows, x, ring, collection);
+    dot_rows<F, false>(launch.params, at, rows, x, ring, batches);
     for (uint32_t i = threadIdx.x; i < rows; i += CONSUMERS) {
       const uint32_t row = begin + i;
       const float value = s.values[i];
@@ -742,7 +817,7 @@ __device__ __forceinline__ void reduce_owned(const Launch& launch, const StepPha
 template <class F>
 __device__ __forceinline__ void consume_ffn(const Launch& launch, const StepPhase& phase,
                                             uint32_t number, uint32_t total, Ring& ring,
-                                            Collection& collection) {
+                                            uint32_t& batches) {
   const StepParams& p = launch.params;
   const Place at = place_of(phase);
   // Everything that can be known is, before the wait for x.
@@ -753,11 +828,17 @@ __device__ __forceinline__ void consume_ffn(const Launch& launch, const StepPhas
     total = count_selected(p, launch.epoch(number - 1));
     share = share_of(total);
   }
-  if (phase.computed != nullptr && blockIdx.x == 0 && threadIdx.x == 0) {
-    __stcg(phase.computed, total);
+  uint32_t rows = share.last - share.first;
+  if (!is_gate_first(phase)) {
+    if (rows > 0) dot_rows<F, true>(p, at, rows, x, ring, batches);
+  } else {
+#pragma unroll 1
+    for (uint32_t pass = 0; pass < 2 && rows > 0; ++pass) {
+      dot_rows<F, false>(p, at, rows, x, ring, batches);
+      if (pass == 0) rows = keep_rows(phase, rows);
+    }
   }
-  const uint32_t rows = share.last - share.first;
-  if (rows > 0) dot_rows<F, true>(p, at, rows, x, ring, collection);
+  if (phase.computed != nullptr && threadIdx.x == 0) __stcg(phase.computed + blockIdx.x, rows);
   Sums sums = {};
   add_rows<F>(p, at, rows, sums, ring);
   send_partials<F>(p, at, launch.turn(phase.partial_turn), sums);
@@ -772,11 +853,11 @@ __device__ __forceinline__ void consume_ffn(const Launch& launch, const StepPhas
 template <class F>
 __device__ __forceinline__ void consume_phase(const Launch& launch, const StepPhase& phase,
                                               uint32_t number, uint32_t total, Ring& ring,
-                                              Collection& collection) {
-  if (phase.kind == THRESHER_PROJECT) {
-    consume_projection<F>(launch, phase, number, ring, collection);
+                                              uint32_t& batches) {
+  if (!is_ffn(phase)) {
+    consume_projection<F>(launch, phase, number, ring, batches);
   } else {
-    consume_ffn<F>(launch, phase, number, total, ring, collection);
+    consume_ffn<F>(launch, phase, number, total, ring, batches);
   }
 }
 
@@ -812,8 +893,7 @@ __device__ __forceinline__ void consume(const Launch& launch) {
   const StepParams& p = launch.params;
   Shared& s = shared();
   Ring ring = {0, 0};
-  Collection collection = {0, 0};
-  uint32_t meetings = 0;
+  uint32_t batches = 0;
   keep_phase_word(0, load_phase_word(p, 0));
   uint32_t word = load_phase_word(p, 1);
   meet_consumers();
@@ -825,18 +905,27 @@ __device__ __forceinline__ void consume(const Launch& launch) {
     const StepPhase& phase = s.phases[i % 3];
     const uint32_t total = rows;
     rows = load_rows(s.phases[(i + 1) % 3]);
-    if (phase.meet_before != 0) meet_grid(p, ++meetings);
-    consume_phase<F>(launch, phase, i, total, ring, collection);
+    if (phase.meeting != 0) meet_grid(p, phase.meeting);
+    consume_phase<F>(launch, phase, i, total, ring, batches);
   }
 }
 
 // ---- Collector -----------------------------------------------------------------------------------
 
-// Takes the sums of every warp as they come and makes values of them. GATED: sums are of a gate row and
-// an up row in turn, and a value is act(gate . x) * (up . x); else each is of a row, and a value is
-// act(row . x).
-template <bool GATED>
+// What sums are of, and the values that they make.
+enum class Sum {
+  // A row: act(row . x).
+  ROW,
+  // A gate row and an up row in turn: act(gate . x) * (up . x).
+  GATE_AND_UP,
+  // The up row of a neuron whose value is act(gate . x) so far.
+  UP,
+};
+
+// Takes the sums of every warp as they come and makes values of them.
+template <Sum SUM>
 __device__ __forceinline__ void collect(const StepPhase& phase, uint32_t rows, uint32_t& batches) {
+  constexpr bool GATED = SUM == Sum::GATE_AND_UP;
   Shared& s = shared();
   const uint32_t lane = threadIdx.x % WARP;
   const uint32_t beside = phase.rows_beside;
@@ -854,10 +943,13 @@ __device__ __forceinline__ void collect(const StepPhase& phase, uint32_t rows, u
       for (uint32_t i = 0; i < CONSUMER_WARPS; ++i) {
         if (place < beside && i < row_warps) total += s.sums[side][which][place * row_warps + i];
       }
-      const float partner = __shfl_xor_sync(ALL_LANES, total, 1);
-      const float value = activate(activation, total);
       const uint32_t row = base + (GATED ? which / 2 : which) * beside + place;
-      if (place < beside && row < rows && (!GATED || which % 2 == 0)) {
+      const bool owns = place < beside && row < rows && (!GATED || which % 2 == 0);
+      const float partner = __shfl_xor_sync(ALL_LANES, total, 1);
+      if (SUM == Sum::UP) {
+        if (owns) s.values[row] *= total;
+      } else if (owns) {
+        const float value = activate(activation, total);
         s.values[row] = GATED ? value * partner : value;
       }
     }
@@ -865,7 +957,6 @@ __device__ __forceinline__ void collect(const StepPhase& phase, uint32_t rows, u
     if (lane == 0) barrier_arrive(&s.taken[side]);
     batches += 1;
   }
-  if (lane == 0) barrier_arrive(&s.collected);
 }
 
 // How many rows the blocks selected between them, for one warp.
@@ -883,22 +974,29 @@ __device__ __forceinline__ uint32_t warp_count_selected(const StepParams& p, uin
 __device__ __forceinline__ void collect_all(const Launch& launch) {
   const StepParams& p = launch.params;
   uint32_t batches = 0;
+  uint32_t times_kept = 0;
   for (uint32_t i = 0; i < p.phase_count; ++i) {
     const StepPhase& phase = p.phases[i];
-    uint32_t total = phase.rows;
-    if (phase.kind == THRESHER_FFN) {
-      if (phase.rows_from == THRESHER_LISTED) total = __ldg(phase.active_count);
-      if (phase.rows_from == THRESHER_SELECTED) total = warp_count_selected(p, launch.epoch(i - 1));
-    }
-    const Share share = phase.kind == THRESHER_FFN ? share_of(total) : share_of_projection(phase);
-    for (uint32_t begin = share.first; begin < share.last; begin += NEURONS) {
-      const uint32_t rows = min(NEURONS, share.last - begin);
-      if (phase.kind == THRESHER_FFN) {
-        collect<true>(phase, rows, batches);
-      } else {
-        collect<false>(phase, rows, batches);
+    if (!is_ffn(phase)) {
+      const Share share = share_of_projection(phase);
+      for (uint32_t begin = share.first; begin < share.last; begin += NEURONS) {
+        collect<Sum::ROW>(phase, min(NEURONS, share.last - begin), batches);
       }
+      continue;
     }
+    uint32_t total = phase.rows;
+    if (phase.rows_from == THRESHER_LISTED) total = __ldg(phase.active_count);
+    if (phase.rows_from == THRESHER_SELECTED) total = warp_count_selected(p, launch.epoch(i - 1));
+    const Share share = share_of(total);
+    const uint32_t rows = share.last - share.first;
+    if (rows == 0) continue;
+    if (!is_gate_first(phase)) {
+      collect<Sum::GATE_AND_UP>(phase, rows, batches);
+      continue;
+    }
+    collect<Sum::ROW>(phase, rows, batches);
+    const uint32_t kept = await_kept(times_kept);
+    if (kept > 0) collect<Sum::UP>(phase, kept, batches);
   }
 }
 
@@ -914,7 +1012,7 @@ __device__ __forceinline__ void step(const StepParams& p) {
       barrier_init(&s.given[side], CONSUMER_WARPS);
       barrier_init(&s.taken[side], 1);
     }
-    barrier_init(&s.collected, 1);
+    barrier_init(&s.kept_known, 1);
     barrier_init_fence();
   }
   const Launch launch = {p, __ldcg(p.counters + 2)};

@@ -109,6 +109,12 @@ pub enum Error {
         /// Rows of the matrix.
         rows: usize,
     },
+    /// A magnitude that nothing can be below.
+    #[error("the gate's threshold is {threshold}, wanted a magnitude: use zero or more")]
+    Threshold {
+        /// What was given.
+        threshold: String,
+    },
     /// More scores than one selection takes.
     #[error("{given} scores are more than one selection takes, {most}: select from parts of them")]
     TooManyScores {
@@ -171,8 +177,8 @@ pub enum Error {
         /// How to have it.
         to_do: &'static str,
     },
-    /// Memory of one GPU given to an operator of another.
-    #[error("`{operand}` lies on another GPU: upload it through the one that runs the operator")]
+    /// Memory or a step of one `Gpu` given to another.
+    #[error("`{operand}` belongs to another `Gpu`: make it with the one that is to use it")]
     OtherGpu {
         /// Which argument.
         operand: &'static str,

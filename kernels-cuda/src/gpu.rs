@@ -1,6 +1,7 @@
 //! The operators on device memory: arguments checked once, kernels launched.
 
 mod graph;
+mod queue;
 mod roof;
 mod select;
 mod step;
@@ -32,6 +33,8 @@ unsafe impl DeviceRepr for GateUpParams {}
 // SAFETY: as above.
 unsafe impl DeviceRepr for DownParams {}
 
+use queue::StepQueue;
+
 pub use graph::Graph;
 pub use roof::MemoryRoof;
 pub use select::Count;
@@ -49,6 +52,7 @@ pub struct Gpu {
     functions: Vec<CudaFunction>,
     /// The step's, compiled for this GPU when first wanted: it takes the driver seconds.
     steps: OnceLock<Arc<CudaModule>>,
+    queue: Arc<StepQueue>,
 }
 
 /// Row-major weights in one [`Format`] in device memory, without padding between rows.
@@ -140,7 +144,8 @@ impl Gpu {
         // Not the default stream, which cannot be captured into a graph.
         let stream = context.new_stream().map_err(driver("opening a stream"))?;
         let functions = load_kernels(&context)?;
-        Ok(Self { device, context, stream, functions, steps: OnceLock::new() })
+        let queue = StepQueue::of(&context)?;
+        Ok(Self { device, context, stream, functions, steps: OnceLock::new(), queue })
     }
 
     /// What the GPU is.

@@ -22,6 +22,7 @@ pub const THRESHER_STEP_STRETCH: u32 = 512;
 pub const THRESHER_STEP_COLUMNS: u32 = 8192;
 pub const THRESHER_PROJECT: u32 = 0;
 pub const THRESHER_FFN: u32 = 1;
+pub const THRESHER_FFN_GATE_FIRST: u32 = 2;
 pub const THRESHER_EVERY_ROW: u32 = 0;
 pub const THRESHER_LISTED: u32 = 1;
 pub const THRESHER_SELECTED: u32 = 2;
@@ -152,9 +153,9 @@ pub struct StepPhase {
     pub active: *const u32,
     #[doc = " How many of `active` count."]
     pub active_count: *const u32,
-    #[doc = " A projection that selects: rows whose value is at least this one. Null for none."]
+    #[doc = " A projection that selects: rows whose value is at least this one. Null for none. An FFN whose gate\n comes first: the largest magnitude of an activation that is dropped."]
     pub threshold: *const f32,
-    #[doc = " An FFN: how many rows it computed. Null for nowhere."]
+    #[doc = " An FFN: of how many neurons each block read down rows, gridDim counts. Null for nowhere."]
     pub computed: *mut u32,
     #[doc = " Rows of the matrix: neurons of an FFN."]
     pub rows: u32,
@@ -168,7 +169,7 @@ pub struct StepPhase {
     pub rows_beside: u32,
     #[doc = " A projection: blocks own whole runs of so many rows."]
     pub rows_a_run: u32,
-    #[doc = " `THRESHER_PROJECT` or `THRESHER_FFN`."]
+    #[doc = " `THRESHER_PROJECT`, `THRESHER_FFN` or `THRESHER_FFN_GATE_FIRST`."]
     pub kind: u32,
     #[doc = " `THRESHER_RELU`, `THRESHER_SILU` or `THRESHER_IDENTITY`."]
     pub activation: u32,
@@ -182,8 +183,8 @@ pub struct StepPhase {
     pub partial_turn: u32,
     #[doc = " Threads that share one of `y_words`' readers' rows: values of y, padded, over 16."]
     pub y_threads: u32,
-    #[doc = " Whether the grid meets before the phase: it reads what the phase before did not write."]
-    pub meet_before: u32,
+    #[doc = " The how manieth meeting of the grid comes before the phase, which reads what the phase before did\n not write; 0 for none."]
+    pub meeting: u32,
 }
 #[doc = " A step: phases one after another, over one resident grid."]
 #[repr(C)]

@@ -8,5 +8,5 @@ mod bind;
 mod plan;
 
 pub(crate) use bind::{Bound, Room, bind, words_of};
-pub(crate) use plan::Plan;
 pub use plan::{List, Rows, Selection, Value};
+pub(crate) use plan::{Plan, check_magnitude};

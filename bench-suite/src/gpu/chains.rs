@@ -15,7 +15,11 @@ use kernels_cpu::synthetic::{Random, Rotation};
 use kernels_cuda::{Activation, Format, Gpu, List, PackedMatrix, Rows, Step, StepBuilder, Value};
 
 use super::layers::Ffn;
-use crate::{Failure, Result, timing::nearest_rank, workload::SHAPE};
+use crate::{
+    Failure, Result,
+    timing::nearest_rank,
+    workload::{Gate, SHAPE},
+};
 
 /// The largest element of x. An FFN of random weights up to 1/16 makes about fifty times the square of its input: here,
 /// hundredths of it.
@@ -113,6 +117,54 @@ pub fn projections(
         last = builder.project(matrix, x, Activation::Identity)?;
     }
     one_step(builder, format, x, last, rows, count)
+}
+
+/// `count` FFNs in one step whose gates, of every neuron, let about a share of them through to up and down. Returns the
+/// share that does come through, too.
+///
+/// # Errors
+/// Not enough device memory; gates that are not numbers.
+pub fn gate_first_ffns(gpu: &Gpu, format: Format, layers: &[Ffn], density: f64, count: usize) -> Result<(Chain, f64)> {
+    let gates = gates(gpu, format, layers)?;
+    let wanted = ((density * SHAPE.intermediate as f64).round() as usize).clamp(1, SHAPE.intermediate);
+    let mut builder = StepBuilder::new(gpu, format)?;
+    let first = builder.input(SHAPE.hidden);
+    let (mut x, mut values) = (first, Vec::new());
+    for (layer, gates) in layers.iter().zip(&gates).cycle().take(count) {
+        let Gate { activation, threshold, .. } = Gate::keeping(wanted, gates);
+        let activation = if activation == kernels_cpu::Activation::Relu { Activation::Relu } else { Activation::Silu };
+        let Ffn { gate, up, down } = layer;
+        x = builder.ffn_gate_first(gate, up, down, activation, threshold, x, Rows::Every, Some(first))?;
+        values.push(x);
+    }
+    let step = builder.build(&[x])?;
+    step.write_input(first, &input())?;
+    step.run()?;
+    let mut through = 0.0;
+    for &value in &values {
+        through += f64::from(step.computed(value)?) / (count * SHAPE.intermediate) as f64;
+    }
+    check_numbers(&step, x)?;
+    Ok((Chain { steps: vec![step], count }, through))
+}
+
+/// `gate . x` of every layer, for the first x.
+fn gates(gpu: &Gpu, format: Format, layers: &[Ffn]) -> Result<Vec<Vec<f32>>> {
+    let mut builder = StepBuilder::new(gpu, format)?;
+    let x = builder.input(SHAPE.hidden);
+    let mut values = Vec::new();
+    for layer in layers {
+        values.push(builder.project(&layer.gate, x, Activation::Identity)?);
+    }
+    let step = builder.build(&values)?;
+    step.write_input(x, &input())?;
+    step.run()?;
+    let read = |value| {
+        let mut gates = vec![f32::NAN; SHAPE.intermediate];
+        step.read(value, &mut gates)?;
+        Ok(gates)
+    };
+    values.into_iter().map(read).collect()
 }
 
 /// fc1 and fc2 of a low-rank predictor.
@@ -232,12 +284,16 @@ fn one_step(
 /// It has not.
 pub fn check(step: &Step, y: Value, wanted: usize) -> Result<()> {
     step.run()?;
-    let mut values = vec![f32::NAN; SHAPE.hidden];
-    step.read(y, &mut values)?;
     let computed = step.computed(y)? as usize;
     if computed != wanted {
         return Err(Failure::short(format!("an FFN computed {computed} rows and was told {wanted}: it is not timed")));
     }
+    check_numbers(step, y)
+}
+
+fn check_numbers(step: &Step, y: Value) -> Result<()> {
+    let mut values = vec![f32::NAN; SHAPE.hidden];
+    step.read(y, &mut values)?;
     if values.iter().any(|value| !value.is_finite()) {
         return Err(Failure::short("a chain of FFNs ends in what is no number: it is not timed"));
     }

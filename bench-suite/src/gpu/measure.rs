@@ -145,7 +145,11 @@ impl Plan {
         ranks.sort_unstable();
         ranks.dedup();
         let neurons = SHAPE.intermediate;
-        let ffns = self.densities.iter().map(|&density| subject(Operator::Ffn, format, neurons, density, None));
+        let by_density = |operator| {
+            let densities = self.densities.iter().filter(move |&&density| operator == Operator::Ffn || density < 1.0);
+            densities.map(move |&density| subject(operator, format, neurons, density, None))
+        };
+        let ffns = by_density(Operator::Ffn).chain(by_density(Operator::FfnGateFirst));
         let gemvs = [kv, query, SHAPE.vocab].map(|rows| subject(Operator::Gemv, format, rows, 1.0, None));
         let predictors = ranks.into_iter().map(|rank| subject(Operator::Predictor, format, neurons, 1.0, Some(rank)));
         ffns.chain(predictors).chain(gemvs).filter(|s| self.wants(s)).collect()
@@ -260,10 +264,9 @@ pub fn measure(plan: &Plan, gpu: &Gpu, machine: &Machine, provenance: Provenance
         if plan.formats.len() > 1 && !has(gpu, format) {
             continue;
         }
-        let subjects = plan.subjects(format);
-        if !subjects.is_empty() {
+        if !plan.subjects(format).is_empty() {
             progress.set_message(format!("filling layers with weights: {}", list(&[format])));
-            measure_format(plan, gpu, format, &subjects, &mut roof, &mut measured, &progress)?;
+            measure_format(plan, gpu, format, &mut roof, &mut measured, &progress)?;
         }
     }
     progress.set_message("selection");
@@ -289,16 +292,19 @@ fn measure_format(
     plan: &Plan,
     gpu: &Gpu,
     format: Format,
-    subjects: &[Subject],
     roof: &mut Roof<'_>,
     measured: &mut Measured,
     progress: &ProgressBar,
 ) -> Result<()> {
     let weights = Weights::upload(gpu, format)?;
     let mut timed = Vec::new();
-    for subject in subjects {
-        timed.push(Timed::new(weights.chain(gpu, subject)?, subject.bytes));
+    let mut own = Vec::new();
+    for subject in plan.subjects(format) {
+        let (chain, subject) = weights.measured_chain(gpu, subject)?;
+        timed.push(Timed::new(chain, subject.bytes));
+        own.push(subject);
     }
+    let subjects = own;
     let beside = plan.beside && plan.only.is_none() && plan.operators.contains(&Operator::Ffn);
     let layers: Vec<Subject> = if beside { weights.layer_subjects() } else { Vec::new() };
     for layer in &layers {
@@ -438,6 +444,16 @@ impl Weights {
         Ok(pairs.map(|(fc1, fc2)| Predictor { fc1: fc1.clone(), fc2: fc2.clone() }).collect())
     }
 
+    /// The chain of a subject, and the subject that it turned out to be.
+    fn measured_chain(&self, gpu: &Gpu, subject: Subject) -> Result<(Chain, Subject)> {
+        if subject.operator != Operator::FfnGateFirst {
+            return Ok((self.chain(gpu, &subject)?, subject));
+        }
+        let (format, count) = (gpu_format(self.format), self.count(&subject));
+        let (chain, through) = chains::gate_first_ffns(gpu, format, &self.ffns, subject.density, count)?;
+        Ok((chain, self::subject(subject.operator, self.format, subject.rows, through, None)))
+    }
+
     /// The chain of a subject.
     pub(super) fn chain(&self, gpu: &Gpu, subject: &Subject) -> Result<Chain> {
         let (format, count) = (gpu_format(self.format), self.count(subject));
@@ -552,7 +568,7 @@ mod tests {
     fn subjects_are_those_of_a_processor_under_another_instruction_set() {
         let plan = Plan::standard(ROUNDS);
         let subjects = plan.subjects(Format::Q8_0);
-        assert_eq!(subjects.len(), DENSITIES.len() + RANKS.len() + 3);
+        assert_eq!(subjects.len(), 2 * DENSITIES.len() - 1 + RANKS.len() + 3);
         let ids: Vec<String> = subjects.iter().map(Subject::id).collect();
         assert_eq!(ids[4], "ffn/cuda/q8_0 28672x8192 density 0.1 t1");
         assert!(ids.contains(&"predictor/cuda/q8_0 28672x8192 rank 1920 t1".to_owned()), "{ids:?}");

@@ -101,7 +101,7 @@ extern "C" size_t thresher_layout(const char* name, size_t* values, size_t capac
          offsetof(StepPhase, activation), offsetof(StepPhase, rows_from),
          offsetof(StepPhase, x_turn), offsetof(StepPhase, y_turn),
          offsetof(StepPhase, partial_turn), offsetof(StepPhase, y_threads),
-         offsetof(StepPhase, meet_before))
+         offsetof(StepPhase, meeting))
   LAYOUT(StepParams, offsetof(StepParams, phases), offsetof(StepParams, partials),
          offsetof(StepParams, selected), offsetof(StepParams, selected_counts),
          offsetof(StepParams, counters), offsetof(StepParams, phase_count),

@@ -134,7 +134,24 @@ impl StepBuilder {
         residual: Option<Value>,
     ) -> Result<Value, Error> {
         let matrices = [gate, up, down].map(|matrix| (matrix.clone(), matrix.shape));
-        self.plan.ffn(matrices, x, rows, activation, residual)
+        self.plan.ffn(matrices, x, rows, activation, None, residual)
+    }
+
+    /// As [`crate::StepBuilder::ffn_gate_first`].
+    ///
+    /// # Errors
+    /// As there.
+    pub fn ffn_gate_first(
+        &mut self,
+        [gate, up, down]: [&Arc<PackedMatrix>; 3],
+        activation: Activation,
+        threshold: f32,
+        x: Value,
+        rows: Rows,
+        residual: Option<Value>,
+    ) -> Result<Value, Error> {
+        let matrices = [gate, up, down].map(|matrix| (matrix.clone(), matrix.shape));
+        self.plan.ffn(matrices, x, rows, activation, Some(threshold), residual)
     }
 
     /// As [`crate::StepBuilder::build`], for blocks of `shared_bytes` of shared memory.
@@ -145,6 +162,9 @@ impl StepBuilder {
         let mut memory = HostRoom::default();
         let bound = bind(&self.plan, kept, shared_bytes, &mut memory, |matrix| matrix.memory.as_ptr() as u64)?;
         memory.write(bound.phase_words, &words_of(&bound.phases));
+        for (words, threshold) in bound.gate_thresholds.iter().flatten() {
+            memory.write(*words, &[threshold.to_bits()]);
+        }
         Ok(Step { plan: self.plan, bound, memory })
     }
 }
@@ -179,6 +199,14 @@ impl Step {
     pub fn write_threshold(&mut self, rows: Rows, threshold: f32) {
         if let Rows::Selected(selection) = rows {
             self.memory.write(self.bound.thresholds[selection.index()], &[threshold.to_bits()]);
+        }
+    }
+
+    /// As [`crate::Step::write_gate_threshold`].
+    pub fn write_gate_threshold(&mut self, value: Value, threshold: f32) {
+        let phase = self.plan.values[value.index()].phase;
+        if let Some((words, _)) = phase.and_then(|phase| self.bound.gate_thresholds[phase].as_ref()) {
+            self.memory.write(*words, &[threshold.to_bits()]);
         }
     }
 
@@ -228,10 +256,10 @@ impl Step {
     /// A value of another step.
     pub fn computed(&self, value: Value) -> Result<u32, Error> {
         let of = self.plan.value_of("value", value)?;
-        let mut count = [0];
+        let mut of_blocks = vec![0; self.plan.blocks()];
         if let Some(words) = of.phase.and_then(|phase| self.bound.computed[phase]) {
-            self.memory.read(words, &mut count);
+            self.memory.read(words, &mut of_blocks);
         }
-        Ok(count[0])
+        Ok(of_blocks.iter().sum())
     }
 }

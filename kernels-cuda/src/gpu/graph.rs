@@ -1,18 +1,20 @@
 //! Launches captured once and replayed, and how long they take.
 
-use std::fmt;
+use std::{fmt, sync::Arc};
 
 use cudarc::driver::{
-    CudaGraph,
+    CudaGraph, CudaStream,
     sys::{CUevent_flags, CUgraphInstantiate_flags, CUstreamCaptureMode},
 };
 
-use super::{Gpu, Step, driver};
+use super::{Gpu, Step, driver, queue::StepQueue};
 use crate::Error;
 
 /// Launches in a CUDA graph, and the steps that they run.
 pub struct Graph<'steps> {
     graph: CudaGraph,
+    stream: Arc<CudaStream>,
+    queue: Arc<StepQueue>,
     steps: Vec<&'steps Step>,
 }
 
@@ -26,28 +28,23 @@ impl Gpu {
     /// One launch of each of `steps`, in order, as a graph: nothing of it passes through the host.
     ///
     /// # Errors
-    /// No steps; a refusal of the driver.
+    /// No steps, or some that another `Gpu` built; a refusal of the driver.
     pub fn capture<'steps>(&self, steps: &[&'steps Step]) -> Result<Graph<'steps>, Error> {
-        let graph = self.capture_with(|| steps.iter().try_for_each(|step| step.run()))?;
-        Ok(Graph { graph, steps: steps.to_vec() })
-    }
-
-    /// Whatever `enqueue` enqueues, as a graph.
-    ///
-    /// # Errors
-    /// Those of `enqueue`; nothing enqueued; a refusal of the driver.
-    pub fn capture_with(&self, enqueue: impl FnOnce() -> Result<(), Error>) -> Result<CudaGraph, Error> {
+        if steps.iter().any(|step| !Arc::ptr_eq(&step.stream, &self.stream)) {
+            return Err(Error::OtherGpu { operand: "step" });
+        }
         let capturing = driver("capturing a graph");
         // Nothing before it may still be on its way into the capture.
         self.synchronize()?;
         self.stream.begin_capture(CUstreamCaptureMode::CU_STREAM_CAPTURE_MODE_THREAD_LOCAL).map_err(&capturing)?;
-        let enqueued = enqueue();
+        let enqueued = steps.iter().try_for_each(|step| step.run());
         let graph = self
             .stream
             .end_capture(CUgraphInstantiate_flags::CUDA_GRAPH_INSTANTIATE_FLAG_AUTO_FREE_ON_LAUNCH)
             .map_err(&capturing);
         enqueued?;
-        graph?.ok_or(Error::Driver { call: "capturing a graph", reason: "nothing was enqueued".into() })
+        let graph = graph?.ok_or(Error::Driver { call: "capturing a graph", reason: "nothing was enqueued".into() })?;
+        Ok(Graph { graph, stream: self.stream.clone(), queue: self.queue.clone(), steps: steps.to_vec() })
     }
 
     /// Seconds that the GPU takes for what `enqueue` enqueues, by its own events.
@@ -66,11 +63,11 @@ impl Gpu {
 }
 
 impl Graph<'_> {
-    /// Enqueues one replay.
+    /// Enqueues one replay, which begins when all steps enqueued before are done: [`Step::run`].
     ///
     /// # Errors
     /// A refusal of the driver.
     pub fn replay(&self) -> Result<(), Error> {
-        self.graph.launch().map_err(driver("replaying a graph"))
+        self.queue.take_turn(&self.stream, || self.graph.launch().map_err(driver("replaying a graph")))
     }
 }

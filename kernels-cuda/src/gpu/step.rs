@@ -7,14 +7,14 @@ use cudarc::driver::{
     sys::{CUdevice_attribute, CUfunction_attribute},
 };
 
-use super::{Gpu, driver};
+use super::{Gpu, driver, queue::StepQueue};
 use crate::{
     Activation, Error, Format, Kernel, Operator,
     active::check_active,
     packed::PackedShape,
     params::{StepParams, THRESHER_STEP_THREADS},
     shape::{Shape, check_length},
-    step::{Bound, List, Plan, Room, Rows, Value, bind, words_of},
+    step::{Bound, List, Plan, Room, Rows, Value, bind, check_magnitude, words_of},
 };
 
 // SAFETY: as for the structs in gpu.rs.
@@ -60,10 +60,11 @@ pub struct StepBuilder<'gpu> {
 /// Phases in one launch, with the memory that they work on.
 #[derive(Debug)]
 pub struct Step {
-    stream: Arc<CudaStream>,
+    pub(super) stream: Arc<CudaStream>,
     plan: Plan<Arc<PackedMatrix>>,
     bound: Bound<CudaSlice<u32>>,
     function: CudaFunction,
+    queue: Arc<StepQueue>,
 }
 
 /// Zeroed words on a GPU.
@@ -178,11 +179,39 @@ impl<'gpu> StepBuilder<'gpu> {
         rows: Rows,
         residual: Option<Value>,
     ) -> Result<Value, Error> {
-        for (operand, matrix) in [("gate", gate), ("up", up), ("down", down)] {
+        let matrices = self.own([gate, up, down])?;
+        self.plan.ffn(matrices, x, rows, activation, None, residual)
+    }
+
+    /// The same with the gate first: a neuron whose activation `act(gate[j] . x)` is at most `threshold` in magnitude
+    /// adds nothing, and neither its up row nor its down row is read. With ReLU and `0.0` this loses nothing but what
+    /// an infinity or NaN in those rows would have brought. A NaN activation counts.
+    ///
+    /// [`Step::write_gate_threshold`] sets another threshold between runs.
+    ///
+    /// # Errors
+    /// As for [`StepBuilder::ffn`]; a threshold that is negative or NaN.
+    #[allow(clippy::too_many_arguments, reason = "those of an FFN")]
+    pub fn ffn_gate_first(
+        &mut self,
+        gate: &Arc<PackedMatrix>,
+        up: &Arc<PackedMatrix>,
+        down: &Arc<PackedMatrix>,
+        activation: Activation,
+        threshold: f32,
+        x: Value,
+        rows: Rows,
+        residual: Option<Value>,
+    ) -> Result<Value, Error> {
+        let matrices = self.own([gate, up, down])?;
+        self.plan.ffn(matrices, x, rows, activation, Some(threshold), residual)
+    }
+
+    fn own(&self, matrices: [&Arc<PackedMatrix>; 3]) -> Result<[(Arc<PackedMatrix>, PackedShape); 3], Error> {
+        for (operand, matrix) in ["gate", "up", "down"].into_iter().zip(matrices) {
             self.gpu.require_own(operand, &matrix.bytes)?;
         }
-        let matrices = [gate, up, down].map(|matrix| (matrix.clone(), matrix.shape));
-        self.plan.ffn(matrices, x, rows, activation, residual)
+        Ok(matrices.map(|matrix| (matrix.clone(), matrix.shape)))
     }
 
     /// The step, with `kept` to be read back.
@@ -198,6 +227,9 @@ impl<'gpu> StepBuilder<'gpu> {
         if !phases.is_empty() {
             gpu.stream.memcpy_htod(&phases, &mut bound.phase_words).map_err(driver("uploading a step"))?;
         }
+        for (words, threshold) in bound.gate_thresholds.iter().flatten() {
+            write_words(&gpu.stream, Some(words), &[threshold.to_bits()])?;
+        }
         let function = gpu.step_function(Kernel::of(Operator::Step, plan.format()))?;
         function
             .set_attribute(
@@ -206,7 +238,7 @@ impl<'gpu> StepBuilder<'gpu> {
             )
             .map_err(driver("asking for shared memory"))?;
         gpu.synchronize()?;
-        Ok(Step { stream: gpu.stream.clone(), plan, bound, function })
+        Ok(Step { stream: gpu.stream.clone(), plan, bound, function, queue: gpu.queue.clone() })
     }
 }
 
@@ -255,7 +287,25 @@ impl Step {
         write_words(&self.stream, Some(words.ok_or(not)?), &[threshold.to_bits()])
     }
 
-    /// Enqueues one launch of the step.
+    /// Writes the threshold of an FFN whose gate comes first, by the value that it gives, before what is enqueued
+    /// next.
+    ///
+    /// # Errors
+    /// A value that no such FFN of this step gives; a threshold that is negative or NaN.
+    pub fn write_gate_threshold(&self, value: Value, threshold: f32) -> Result<(), Error> {
+        check_magnitude(threshold)?;
+        let of = self.plan.value_of("value", value)?;
+        let words = of.phase.and_then(|phase| self.bound.gate_thresholds[phase].as_ref());
+        let (words, _) = words.ok_or(Error::NotThis {
+            operand: "value",
+            wanted: "value of an FFN whose gate comes first",
+            to_do: "take it from StepBuilder::ffn_gate_first",
+        })?;
+        write_words(&self.stream, Some(words), &[threshold.to_bits()])
+    }
+
+    /// Enqueues one launch of the step, to begin when all steps of this process on the GPU that were enqueued
+    /// before are done, those of other streams among them.
     ///
     /// # Errors
     /// A refusal of the driver.
@@ -265,12 +315,15 @@ impl Step {
             block_dim: (THRESHER_STEP_THREADS, 1, 1),
             shared_mem_bytes: self.bound.shared_bytes as u32,
         };
-        let mut launch = self.stream.launch_builder(&self.function);
-        launch.arg(&self.bound.params);
-        // SAFETY: the kernel takes these parameters; the step owns every address in them, and launches of
-        // one stream follow each other. Cooperative, so that all blocks are resident.
-        unsafe { launch.launch_cooperative(config) }.map_err(driver("launching a step"))?;
-        Ok(())
+        self.queue.take_turn(&self.stream, || {
+            let mut launch = self.stream.launch_builder(&self.function);
+            launch.arg(&self.bound.params);
+            // SAFETY: the kernel takes these parameters; the step owns every address in them, and launches of
+            // one stream follow each other. Cooperative, and no other step beside it, so that all blocks are
+            // resident.
+            unsafe { launch.launch_cooperative(config) }.map_err(driver("launching a step"))?;
+            Ok(())
+        })
     }
 
     /// Copies a kept value back, after all work enqueued so far.
@@ -297,7 +350,8 @@ impl Step {
         Ok(())
     }
 
-    /// How many rows the FFN that gives `value` computed, after all work enqueued so far.
+    /// How many neurons' down rows the FFN that gives `value` read, after all work enqueued so far: all of its rows, or
+    /// with the gate first those whose activation counts.
     ///
     /// # Errors
     /// A value that no FFN gives; a failure of the work.
@@ -309,10 +363,10 @@ impl Step {
             wanted: "FFN's value",
             to_do: "take it from StepBuilder::ffn",
         })?;
-        let mut count = [0];
-        self.stream.memcpy_dtoh(words, &mut count).map_err(driver("reading a count"))?;
+        let mut of_blocks = vec![0; self.plan.blocks()];
+        self.stream.memcpy_dtoh(words, &mut of_blocks).map_err(driver("reading a count"))?;
         self.synchronize()?;
-        Ok(count[0])
+        Ok(of_blocks.iter().sum())
     }
 
     fn synchronize(&self) -> Result<(), Error> {

@@ -5,8 +5,9 @@ use crate::{
     Error,
     packed::PackedShape,
     params::{
-        StepParams, StepPhase, THRESHER_ALTERNATES, THRESHER_EVERY_ROW, THRESHER_FFN, THRESHER_LISTED,
-        THRESHER_PROJECT, THRESHER_SELECTED, THRESHER_STEP_SELECTED, THRESHER_STEP_STRETCH, THRESHER_TURN,
+        StepParams, StepPhase, THRESHER_ALTERNATES, THRESHER_EVERY_ROW, THRESHER_FFN, THRESHER_FFN_GATE_FIRST,
+        THRESHER_LISTED, THRESHER_PROJECT, THRESHER_SELECTED, THRESHER_STEP_SELECTED, THRESHER_STEP_STRETCH,
+        THRESHER_TURN,
     },
 };
 
@@ -35,7 +36,9 @@ pub(crate) struct Bound<W> {
     pub(crate) lists: Vec<(W, W)>,
     /// Of each selection.
     pub(crate) thresholds: Vec<W>,
-    /// Of each phase: how many rows an FFN computed.
+    /// Of each phase whose gate comes first, to be written before the first launch.
+    pub(crate) gate_thresholds: Vec<Option<(W, f32)>>,
+    /// Of each phase: of how many neurons of an FFN each block read down rows.
     pub(crate) computed: Vec<Option<W>>,
     /// What the kernel alone uses.
     pub(crate) _working: Vec<W>,
@@ -98,9 +101,15 @@ pub(crate) fn bind<M, R: Room>(
     let every_launch = THRESHER_TURN | THRESHER_ALTERNATES;
     let mut phases = Vec::new();
     let mut computed = Vec::new();
+    let mut gate_thresholds = Vec::new();
     for (phase, tie) in plan.phases.iter().zip(&ties) {
         let PackedShape { shape, padded_cols, row_bytes } = phase.shape;
-        let mut counted = if phase.rows.is_some() { Some(room.zeros(1)?) } else { None };
+        let mut counted = if phase.rows.is_some() { Some(room.zeros(blocks)?) } else { None };
+        let mut gate_threshold = match phase.gate_first {
+            Some(threshold) => Some((room.zeros(1)?, threshold)),
+            None => None,
+        };
+        let gate_threshold_at = gate_threshold.as_mut().map(|(words, _)| room.address(words));
         let mut weights = [0_u64; 3];
         for (at, m) in weights.iter_mut().zip(&phase.matrices) {
             *at = matrix(m);
@@ -120,7 +129,11 @@ pub(crate) fn bind<M, R: Room>(
             residual: phase.residual.map_or(0, |value| plain_at[value.index()]) as *const f32,
             active: active as *const u32,
             active_count: active_count as *const u32,
-            threshold: phase.selects.map_or(0, |selection| thresholds_at[selection.index()]) as *const f32,
+            threshold: phase
+                .selects
+                .map(|selection| thresholds_at[selection.index()])
+                .or(gate_threshold_at)
+                .unwrap_or(0) as *const f32,
             computed: counted.as_mut().map_or(0, |words| room.address(words)) as *mut u32,
             rows: shape.rows as u32,
             cols: shape.cols_u32(),
@@ -128,7 +141,11 @@ pub(crate) fn bind<M, R: Room>(
             row_bytes: row_bytes as u32,
             rows_beside: phase.shape.rows_beside() as u32,
             rows_a_run: phase.shape.rows_a_run() as u32,
-            kind: if phase.rows.is_some() { THRESHER_FFN } else { THRESHER_PROJECT },
+            kind: match (phase.rows, phase.gate_first) {
+                (None, _) => THRESHER_PROJECT,
+                (Some(_), None) => THRESHER_FFN,
+                (Some(_), Some(_)) => THRESHER_FFN_GATE_FIRST,
+            },
             activation: phase.activation.code(),
             rows_from: match phase.rows {
                 None | Some(Rows::Every) => THRESHER_EVERY_ROW,
@@ -139,9 +156,10 @@ pub(crate) fn bind<M, R: Room>(
             y_turn: every_launch,
             partial_turn: tie.partial_turn,
             y_threads: (padded(plan.values[y].len) / 16) as u32,
-            meet_before: u32::from(tie.meet_before),
+            meeting: tie.meeting,
         });
         computed.push(counted);
+        gate_thresholds.push(gate_threshold);
     }
 
     let (slot_bytes, slots, in_flight) = plan.ring(shared_bytes);
@@ -158,7 +176,18 @@ pub(crate) fn bind<M, R: Room>(
         slots_in_flight: in_flight as u32,
     };
     let shared_bytes = crate::params::THRESHER_STEP_SHARED as usize + slots * slot_bytes;
-    Ok(Bound { params, phases, phase_words, shared_bytes, plain, lists, thresholds, computed, _working: working })
+    Ok(Bound {
+        params,
+        phases,
+        phase_words,
+        shared_bytes,
+        plain,
+        lists,
+        thresholds,
+        gate_thresholds,
+        computed,
+        _working: working,
+    })
 }
 
 /// The phases as words.

@@ -54,6 +54,8 @@ pub(crate) struct Phase<M> {
     pub(crate) selects: Option<Selection>,
     /// An FFN's rows; `None` for a projection.
     pub(crate) rows: Option<Rows>,
+    /// An FFN whose gate comes first: the largest magnitude of an activation that is dropped.
+    pub(crate) gate_first: Option<f32>,
     pub(crate) residual: Option<Value>,
 }
 
@@ -110,6 +112,7 @@ impl<M> Plan<M> {
             y,
             selects: None,
             rows: None,
+            gate_first: None,
             residual: None,
         });
         Ok(y)
@@ -143,8 +146,12 @@ impl<M> Plan<M> {
         x: Value,
         rows: Rows,
         activation: Activation,
+        gate_first: Option<f32>,
         residual: Option<Value>,
     ) -> Result<Value, Error> {
+        if let Some(threshold) = gate_first {
+            check_magnitude(threshold)?;
+        }
         let [(gate, shape), (up, up_shape), (down, down_shape)] = matrices;
         self.check_matrix("gate", &shape)?;
         let most = self.blocks * THRESHER_STEP_NEURONS as usize;
@@ -179,6 +186,7 @@ impl<M> Plan<M> {
             y,
             selects: None,
             rows: Some(rows),
+            gate_first,
             residual,
         });
         Ok(y)
@@ -201,18 +209,19 @@ impl<M> Plan<M> {
     pub(crate) fn ties(&self, kept: &[Value]) -> Vec<Tie> {
         let mut wait = Wait::default();
         let ffns = self.phases.iter().filter(|phase| phase.rows.is_some()).count();
-        let mut ffn = 0;
+        let (mut ffn, mut meetings) = (0, 0);
         let mut ties = Vec::with_capacity(self.phases.len());
         for (i, phase) in self.phases.iter().enumerate() {
             let x_from = self.values[phase.x.0].phase;
             let residual_from = phase.residual.and_then(|value| self.values[value.0].phase);
-            let meet_before = wait.meets_before(i, phase, x_from, residual_from, |j| self.phases[j].rows.is_some());
+            let meets = wait.meets_before(i, phase, x_from, residual_from, |j| self.phases[j].rows.is_some());
+            meetings += u32::from(meets);
             ffn += u32::from(phase.rows.is_some());
             ties.push(Tie {
                 x_in_words: x_from.is_some(),
                 gives_words: self.phases.iter().any(|later| later.x == phase.y),
                 gives_plain: kept.contains(&phase.y) || self.phases.iter().any(|later| later.residual == Some(phase.y)),
-                meet_before,
+                meeting: if meets { meetings } else { 0 },
                 partial_turn: ffn % 2 * THRESHER_TURN + if ffns % 2 == 1 { THRESHER_ALTERNATES } else { 0 },
             });
         }
@@ -232,6 +241,11 @@ impl<M> Plan<M> {
     }
 }
 
+/// A threshold that magnitudes are held against.
+pub(crate) fn check_magnitude(threshold: f32) -> Result<(), Error> {
+    if threshold >= 0.0 { Ok(()) } else { Err(Error::Threshold { threshold: threshold.to_string() }) }
+}
+
 /// Memory is busy with this many bytes a block on their way (H200: 4.3 TB/s over 132 blocks at a
 /// latency of 1 us take 33 KB); more only keep what blocks tell each other waiting. Measured: 35 to 70 KB
 /// are alike, 100 KB cost 2 to 5 % of an FFN at density 0.1.
@@ -246,8 +260,8 @@ pub(crate) struct Tie {
     pub(crate) gives_words: bool,
     /// y is read back, or a later phase's residual.
     pub(crate) gives_plain: bool,
-    /// The grid meets before the phase.
-    pub(crate) meet_before: bool,
+    /// The how manieth meeting of the grid comes before the phase; 0 for none.
+    pub(crate) meeting: u32,
     pub(crate) partial_turn: u32,
 }
 
@@ -343,7 +357,7 @@ mod tests {
 
     fn ffn(plan: &mut Plan<()>, x: Value, rows: Rows, residual: Option<Value>) -> Value {
         let matrices = [(); 3].map(|()| matrix(NEURONS, HIDDEN));
-        plan.ffn(matrices, x, rows, Activation::Relu, residual).unwrap()
+        plan.ffn(matrices, x, rows, Activation::Relu, None, residual).unwrap()
     }
 
     fn project(plan: &mut Plan<()>, rows: usize, x: Value) -> Value {
@@ -351,8 +365,8 @@ mod tests {
         plan.project(matrix(rows, cols), x, Activation::Identity).unwrap()
     }
 
-    fn meetings(plan: &Plan<()>) -> Vec<bool> {
-        plan.ties(&[]).iter().map(|tie| tie.meet_before).collect()
+    fn meetings(plan: &Plan<()>) -> Vec<u32> {
+        plan.ties(&[]).iter().map(|tie| tie.meeting).collect()
     }
 
     #[test]
@@ -365,7 +379,7 @@ mod tests {
             let rows = plan.select(scores).unwrap();
             x = ffn(&mut plan, x, rows, Some(x));
         }
-        assert_eq!(meetings(&plan), [false; 9]);
+        assert_eq!(meetings(&plan), [0; 9]);
     }
 
     #[test]
@@ -376,7 +390,7 @@ mod tests {
             let t = project(&mut plan, 32, x);
             project(&mut plan, NEURONS, t);
         }
-        assert_eq!(meetings(&plan), [false; 6]);
+        assert_eq!(meetings(&plan), [0; 6]);
     }
 
     /// The sums of an FFN go where those of the one before went: it has to be over.
@@ -387,7 +401,7 @@ mod tests {
         ffn(&mut plan, x, Rows::Every, None);
         ffn(&mut plan, x, Rows::Every, None);
         ffn(&mut plan, x, Rows::Every, None);
-        assert_eq!(meetings(&plan), [false, true, true]);
+        assert_eq!(meetings(&plan), [0, 1, 2]);
     }
 
     /// Rows are selected where those of the selection before lie: its FFN has to be over.
@@ -400,7 +414,7 @@ mod tests {
             let rows = plan.select(scores).unwrap();
             ffn(&mut plan, x, rows, None);
         }
-        assert_eq!(meetings(&plan), [false, false, true, false]);
+        assert_eq!(meetings(&plan), [0, 0, 1, 0]);
     }
 
     /// A projection's values are written by other threads than those that add them to an FFN.
@@ -411,7 +425,7 @@ mod tests {
         let before = project(&mut plan, HIDDEN, x);
         let y = ffn(&mut plan, before, Rows::Every, Some(before));
         ffn(&mut plan, y, Rows::Every, Some(before));
-        assert_eq!(meetings(&plan), [false, true, false]);
+        assert_eq!(meetings(&plan), [0, 1, 0]);
     }
 
     /// With an odd number of writings a launch, the next launch begins with the other turn.
@@ -446,20 +460,20 @@ mod tests {
         assert_eq!(plan.select(scores).unwrap_err(), Error::NotTheNewest { operand: "scores" });
         let other = project(&mut plan, NEURONS, x);
         let matrices = [(); 3].map(|()| matrix(NEURONS, HIDDEN));
-        let stale = plan.ffn(matrices, x, rows, Activation::Relu, None).unwrap_err();
+        let stale = plan.ffn(matrices, x, rows, Activation::Relu, None, None).unwrap_err();
         assert_eq!(stale, Error::NotTheNewest { operand: "rows" });
         assert_eq!(plan.select(x).unwrap_err(), Error::NotTheNewest { operand: "scores" });
         assert!(plan.select(other).is_ok());
 
         let list = plan.list(NEURONS + 1);
         let matrices = [(); 3].map(|()| matrix(NEURONS, HIDDEN));
-        let long = plan.ffn(matrices, x, Rows::Listed(list), Activation::Relu, None).unwrap_err();
+        let long = plan.ffn(matrices, x, Rows::Listed(list), Activation::Relu, None, None).unwrap_err();
         assert!(matches!(long, Error::Length { operand: "rows", .. }), "{long}");
         let many = matrix(3 * THRESHER_STEP_NEURONS as usize + 1, HIDDEN);
-        let many = plan.ffn([many, many, many], x, Rows::Every, Activation::Relu, None).unwrap_err();
+        let many = plan.ffn([many, many, many], x, Rows::Every, Activation::Relu, None, None).unwrap_err();
         assert!(matches!(many, Error::TooManyRows { .. }), "{many}");
         let foreign =
-            plan.ffn([(); 3].map(|()| matrix(NEURONS, HIDDEN)), Value(99), Rows::Every, Activation::Relu, None);
+            plan.ffn([(); 3].map(|()| matrix(NEURONS, HIDDEN)), Value(99), Rows::Every, Activation::Relu, None, None);
         assert_eq!(foreign.unwrap_err(), Error::Foreign { operand: "x" });
         let wide = Shape::of_bytes(Format::F16, 1, 8193, 2 * 8193).and_then(PackedShape::of);
         assert!(matches!(wide, Err(Error::WideRow { cols: 8193, most: 8192 })));

@@ -34,6 +34,13 @@ impl Weights {
         self.exact[values_end - self.format.block_len()..values_end].fill(f64::NAN);
     }
 
+    /// Makes a row zeros.
+    pub(crate) fn silence(&mut self, row: u32) {
+        let row_bytes = self.bytes.len() / self.rows;
+        self.bytes[row as usize * row_bytes..][..row_bytes].fill(0);
+        self.exact[row as usize * self.cols..][..self.cols].fill(0.0);
+    }
+
     #[cfg(emulated)]
     pub(crate) fn shape(&self) -> (Format, usize, usize) {
         (self.format, self.rows, self.cols)

@@ -30,6 +30,8 @@ struct Layer {
     residual: Residual,
     /// Takes the step's input, not the layer before: nothing then says that the layer before is over.
     apart: bool,
+    /// The gate first, with a threshold that may change from run to run.
+    gate_first: bool,
     /// A predictor's two matrices; gate, up and down.
     weights: [Weights; 5],
 }
@@ -60,6 +62,8 @@ struct Run {
     x: Vec<f32>,
     lists: Vec<Vec<u32>>,
     threshold: f32,
+    /// Of activations, where the gate comes first.
+    gate_threshold: f32,
 }
 
 const RUNS: usize = 3;
@@ -76,7 +80,8 @@ impl Story {
             let lists = self.layers.iter().map(|_| list()).collect();
             // In some runs nobody reaches it, in some everybody does.
             let threshold = [0.0, 0.0, 0.0, f32::INFINITY, f32::NEG_INFINITY][random.next() as usize % 5];
-            Run { x, lists, threshold }
+            let gate_threshold = [0.0, 0.0, 0.25, 1.0, f32::INFINITY][random.next() as usize % 5];
+            Run { x, lists, threshold, gate_threshold }
         };
         (0..RUNS).map(|_| run()).collect()
     }
@@ -96,6 +101,7 @@ trait Builder {
         activation: Activation,
         x: Value,
         rows: Rows,
+        gate_first: bool,
         residual: Option<Value>,
     ) -> Value;
 }
@@ -130,7 +136,7 @@ fn build(story: &Story, builder: &mut impl Builder) -> (Value, Vec<Handles>) {
             Residual::Projected if story.rank == story.hidden => Some(hidden_scores),
             _ => None,
         };
-        let y = builder.ffn([&gate, &up, &down], layer.activation, x, rows, residual);
+        let y = builder.ffn([&gate, &up, &down], layer.activation, x, rows, layer.gate_first, residual);
         handles.push(Handles { hidden_scores, scores, rows, y });
         x = y;
     }
@@ -168,6 +174,9 @@ fn dot(w: &Weights, row: u32, x: &[f32]) -> Bounded {
 }
 
 fn activated(activation: Activation, g: Bounded) -> Bounded {
+    if activation == Activation::Relu && g.value + g.off < 0.0 {
+        return Bounded::default();
+    }
     let value = match activation {
         Activation::Relu => g.value.max(0.0),
         Activation::Silu => g.value / (1.0 + (-g.value).exp()),
@@ -210,15 +219,28 @@ fn check_layer(layer: &Layer, run: &Run, list: &[u32], x: &[f32], told: &Told) -
         // Exactly those that reach it, by the scores that the host reads.
         Choice::Selected => (0..gate.rows as u32).filter(|&row| told.scores[row as usize] >= run.threshold).collect(),
     };
-    prop_assert_eq!(told.computed as usize, active.len());
+    // Neurons that count, and those of which roundings decide.
+    let (mut counting, mut unsure) = (0, 0);
     let h: Vec<Bounded> = active
         .iter()
         .map(|&row| {
             let (g, u) = (activated(layer.activation, dot(gate, row, x)), dot(up, row, x));
             let value = g.value * u.value;
-            Bounded { value, off: g.off * (u.value.abs() + u.off) + g.value.abs() * u.off + 2.0 * ULP * value.abs() }
+            let off = g.off * (u.value.abs() + u.off) + g.value.abs() * u.off + 2.0 * ULP * value.abs();
+            let threshold = f64::from(run.gate_threshold);
+            if !layer.gate_first || g.value.abs() - g.off > threshold {
+                counting += 1;
+                return Bounded { value, off };
+            }
+            if g.value.abs() + g.off <= threshold {
+                return Bounded::default();
+            }
+            unsure += 1;
+            Bounded { value: value / 2.0, off: value.abs() / 2.0 + off }
         })
         .collect();
+    let computed = told.computed as usize;
+    prop_assert!((counting..=counting + unsure).contains(&computed), "{computed} of {counting} and {unsure}");
     for (c, &got) in told.y.iter().enumerate() {
         let before = match layer.residual {
             Residual::X => x[c],
@@ -265,10 +287,10 @@ fn story(format: Format, hidden: usize, rank: usize, neurons: usize, layers: usi
         prop::sample::select(vec![Choice::Every, Choice::Listed, Choice::Selected]),
         prop::sample::select(vec![Activation::Relu, Activation::Silu, Activation::Identity]),
         prop::sample::select(vec![Residual::Nothing, Residual::X, Residual::Projected]),
-        any::<bool>(),
+        any::<[bool; 2]>(),
         any::<u64>(),
     )
-        .prop_map(move |(choice, activation, residual, apart, seed)| {
+        .prop_map(move |(choice, activation, residual, [apart, gate_first], seed)| {
             let mut random = Random(seed);
             let shapes = [(rank, hidden), (neurons, rank), (neurons, hidden), (neurons, hidden), (neurons, hidden)];
             Layer {
@@ -276,6 +298,7 @@ fn story(format: Format, hidden: usize, rank: usize, neurons: usize, layers: usi
                 activation,
                 residual,
                 apart,
+                gate_first,
                 weights: shapes.map(|(rows, cols)| random.small_weights(format, rows, cols, shift)),
             }
         });
@@ -287,6 +310,26 @@ fn story(format: Format, hidden: usize, rank: usize, neurons: usize, layers: usi
         layers,
         seed,
     })
+}
+
+impl Story {
+    /// The same story twice, every gate first: with neurons of no activation, once with up and down rows that are no
+    /// numbers.
+    fn with_silent_neurons(mut self) -> [Self; 2] {
+        let mut random = Random(self.seed);
+        let silent: Vec<usize> = (0..self.neurons).filter(|_| random.next().is_multiple_of(2)).collect();
+        for layer in &mut self.layers {
+            layer.gate_first = true;
+            silent.iter().for_each(|&row| layer.weights[2].silence(row as u32));
+        }
+        let mut poisoned = self.clone();
+        for layer in &mut poisoned.layers {
+            for w in &mut layer.weights[3..] {
+                silent.iter().for_each(|&row| w.poison(row as u32));
+            }
+        }
+        [self, poisoned]
+    }
 }
 
 /// Sizes around every edge: a row of less than a stretch, of several, of a number that does not divide the
@@ -358,8 +401,12 @@ mod emulated {
             activation: Activation,
             x: Value,
             rows: Rows,
+            gate_first: bool,
             residual: Option<Value>,
         ) -> Value {
+            if gate_first {
+                return self.0.ffn_gate_first(matrices, activation, 0.0, x, rows, residual).unwrap();
+            }
             self.0.ffn(matrices, activation, x, rows, residual).unwrap()
         }
     }
@@ -376,6 +423,11 @@ mod emulated {
                     step.write_list(rows, list)?;
                 }
                 step.write_threshold(handle.rows, run.threshold);
+            }
+            for (handle, layer) in handles.iter().zip(&story.layers) {
+                if layer.gate_first {
+                    step.write_gate_threshold(handle.y, run.gate_threshold);
+                }
             }
             step.run(emulator)?;
             let read = |value, len| {
@@ -450,6 +502,16 @@ mod emulated {
     }
 
     #[test]
+    fn gate_first_leaves_rows_of_silent_neurons_out() {
+        TestRunner::new(config(12))
+            .run(&stories().prop_map(Story::with_silent_neurons), |[story, poisoned]| {
+                prop_assert_eq!(told(&poisoned, &GRID, HOPPER)?, told(&story, &GRID, HOPPER)?);
+                Ok(())
+            })
+            .unwrap();
+    }
+
+    #[test]
     fn steps_run_on_a_grid_of_any_size() {
         TestRunner::new(config(6))
             .run(&stories(), |story| {
@@ -496,8 +558,12 @@ mod native {
             activation: Activation,
             x: Value,
             rows: Rows,
+            gate_first: bool,
             residual: Option<Value>,
         ) -> Value {
+            if gate_first {
+                return self.1.ffn_gate_first(gate, up, down, activation, 0.0, x, rows, residual).unwrap();
+            }
             self.1.ffn(gate, up, down, activation, x, rows, residual).unwrap()
         }
     }
@@ -517,6 +583,11 @@ mod native {
                 }
                 if matches!(handle.rows, Rows::Selected(_)) {
                     step.write_threshold(handle.rows, run.threshold).unwrap();
+                }
+            }
+            for (handle, layer) in handles.iter().zip(&story.layers) {
+                if layer.gate_first {
+                    step.write_gate_threshold(handle.y, run.gate_threshold).unwrap();
                 }
             }
             graph.replay().unwrap();
@@ -553,5 +624,34 @@ mod native {
                 })
                 .unwrap();
         }
+    }
+
+    #[test]
+    fn gate_first_leaves_rows_of_silent_neurons_out() {
+        if let Some(gpu) = gpu() {
+            TestRunner::new(config(12))
+                .run(&stories().prop_map(Story::with_silent_neurons), |[story, poisoned]| {
+                    prop_assert_eq!(tell(&poisoned, &gpu), tell(&story, &gpu));
+                    Ok(())
+                })
+                .unwrap();
+        }
+    }
+
+    /// Each needs every multiprocessor: two at once would wait for each other for ever.
+    #[test]
+    fn steps_of_several_streams_take_turns() {
+        if gpu().is_none() {
+            return;
+        }
+        let tell_often = || {
+            let gpu = gpu().unwrap();
+            TestRunner::new(config(12)).run(&stories(), |story| check(&story, &tell(&story, &gpu))).unwrap();
+        };
+        std::thread::scope(|scope| {
+            for _ in 0..4 {
+                scope.spawn(tell_often);
+            }
+        });
     }
 }
