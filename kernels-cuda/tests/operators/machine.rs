@@ -1,6 +1,9 @@
 //! Where the operators run: emulated, or on a GPU.
 
-use std::io::Write;
+use std::{
+    io::Write,
+    sync::{Mutex, MutexGuard, OnceLock, PoisonError},
+};
 
 use kernels_cuda::{Activation, Gpu, Probe, probe};
 
@@ -87,17 +90,24 @@ impl Machine for Gpu {
     }
 }
 
-/// The GPU, or a line on standard error that says why the test is skipped. With
-/// `THRESHER_REQUIRE_GPU=1` the lack of one is a failure.
-pub(crate) fn gpu() -> Option<Gpu> {
-    let found = probe();
-    if matches!(found, Probe::Device(_)) {
-        return Some(Gpu::open(0).unwrap());
+/// The GPU, which the tests of this process take turns on, or a line on standard error that says why the test is
+/// skipped. With `THRESHER_REQUIRE_GPU=1` the lack of one is a failure.
+pub(crate) fn gpu() -> Option<MutexGuard<'static, Gpu>> {
+    static GPU: OnceLock<Result<Mutex<Gpu>, Probe>> = OnceLock::new();
+    let opened = GPU.get_or_init(|| match probe() {
+        Probe::Device(_) => Ok(Mutex::new(Gpu::open(0).unwrap())),
+        found => Err(found),
+    });
+    match opened {
+        // A test that failed leaves the GPU as it is.
+        Ok(gpu) => Some(gpu.lock().unwrap_or_else(PoisonError::into_inner)),
+        Err(found) => {
+            let required = std::env::var_os("THRESHER_REQUIRE_GPU").is_some_and(|value| value == "1");
+            assert!(!required, "THRESHER_REQUIRE_GPU=1, and {found}");
+            say(&format!("skipped: native CUDA tests: {found}"));
+            None
+        }
     }
-    let required = std::env::var_os("THRESHER_REQUIRE_GPU").is_some_and(|value| value == "1");
-    assert!(!required, "THRESHER_REQUIRE_GPU=1, and {found}");
-    say(&format!("skipped: native CUDA tests: {found}"));
-    None
 }
 
 /// A line on standard error. Not `eprintln!`, which the test harness swallows where the test passes.

@@ -186,21 +186,21 @@ mod native {
     #[test]
     fn operators_agree_with_f64() {
         if let Some(gpu) = gpu() {
-            check_all(&gpu, 256, agrees_with_f64);
+            check_all(&*gpu, 256, agrees_with_f64);
         }
     }
 
     #[test]
     fn operators_repeat_to_the_bit() {
         if let Some(gpu) = gpu() {
-            check_all(&gpu, 64, repeats_to_the_bit);
+            check_all(&*gpu, 64, repeats_to_the_bit);
         }
     }
 
     #[test]
     fn operators_carry_nan() {
         if let Some(gpu) = gpu() {
-            check_all(&gpu, 64, carries_nan);
+            check_all(&*gpu, 64, carries_nan);
         }
     }
 }

@@ -181,10 +181,10 @@ mod native {
     #[test]
     fn selection_is_exact() {
         let Some(gpu) = gpu() else { return };
-        check(&gpu, 256, &selection(small()));
-        check(&gpu, 64, &selection(large()));
-        check(&gpu, 4, &selection(Just(1 << 20)));
-        selects_from_patterns(&gpu);
+        check(&*gpu, 256, &selection(small()));
+        check(&*gpu, 64, &selection(large()));
+        check(&*gpu, 4, &selection(Just(1 << 20)));
+        selects_from_patterns(&*gpu);
     }
 
     /// The operators take a list that no host has seen.

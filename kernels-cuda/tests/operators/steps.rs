@@ -637,21 +637,4 @@ mod native {
                 .unwrap();
         }
     }
-
-    /// Each needs every multiprocessor: two at once would wait for each other for ever.
-    #[test]
-    fn steps_of_several_streams_take_turns() {
-        if gpu().is_none() {
-            return;
-        }
-        let tell_often = || {
-            let gpu = gpu().unwrap();
-            TestRunner::new(config(12)).run(&stories(), |story| check(&story, &tell(&story, &gpu))).unwrap();
-        };
-        std::thread::scope(|scope| {
-            for _ in 0..4 {
-                scope.spawn(tell_often);
-            }
-        });
-    }
 }
