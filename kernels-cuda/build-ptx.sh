@@ -20,7 +20,7 @@ cd "$here"
 toolkit=13.0
 ptx_target=compute_80
 # Sources with paths of their own for Hopper and newer: their PTX is made for it too.
-hopper_sources=(step)
+hopper_sources=(select step)
 machine_targets=(sm_80 sm_89 sm_90a sm_100)
 
 mode=${1:-write}

@@ -41,6 +41,16 @@ __device__ __forceinline__ float warp_sum(float value) {
   return value;
 }
 
+// The sum over this lane and those below it.
+__device__ __forceinline__ uint32_t sum_to_lane(uint32_t value) {
+#pragma unroll
+  for (uint32_t offset = 1; offset < WARP; offset *= 2) {
+    const uint32_t below = __shfl_up_sync(ALL_LANES, value, offset);
+    if (threadIdx.x % WARP >= offset) value += below;
+  }
+  return value;
+}
+
 // A NaN is neither below zero nor hidden by either branch.
 __device__ __forceinline__ float activate(uint32_t activation, float value) {
   if (activation == THRESHER_SILU) return value / (1.f + expf(-value));

@@ -17,8 +17,14 @@
 /** Columns of the output that one block of `down` owns. */
 #define THRESHER_DOWN_COLUMNS 64u
 
-/** Threads of the one block of `select_threshold` and `select_top_k`. */
+/** Threads of the one block of `select_threshold` and `select_top_k` before Hopper. */
 #define THRESHER_SELECT_THREADS 1024u
+/** Blocks of their one cluster from Hopper on: as many as every such GPU can have in one. */
+#define THRESHER_SELECT_CLUSTER_BLOCKS 8u
+/** Threads of a block of the cluster. */
+#define THRESHER_SELECT_CLUSTER_THREADS 512u
+/** Dynamic shared memory of a block of the cluster. */
+#define THRESHER_SELECT_CLUSTER_SHARED 40960u
 /** Scores that one selection takes at most. */
 #define THRESHER_SELECT_MAX_SCORES 1048576u
 

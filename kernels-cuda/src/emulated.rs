@@ -68,6 +68,8 @@ pub struct Emulator {
     /// Place weights, `x`, `h` and `y` where only their elements are aligned, so that the kernels
     /// take their narrow loads whatever the shape.
     pub misaligned: bool,
+    /// Select by a cluster of blocks, as Hopper and newer do, instead of one block.
+    pub hopper: bool,
 }
 
 impl Emulator {
@@ -219,8 +221,7 @@ impl Emulator {
             active_count: list.active_count,
             count: scores.len() as u32,
         };
-        let kernel = Kernel::of(Operator::SelectThreshold, Format::F32).entry();
-        self.launch(&kernel, Grid::one_block(), &params, &memory)?;
+        self.launch_selection(Operator::SelectThreshold, &params, &memory)?;
         memory.read_list(&list)
     }
 
@@ -241,38 +242,39 @@ impl Emulator {
             active_count: list.active_count,
             count: scores.len() as u32,
         };
-        let kernel = Kernel::of(Operator::SelectTopK, Format::F32).entry();
-        self.launch(&kernel, Grid::one_block(), &params, &memory)?;
+        self.launch_selection(Operator::SelectTopK, &params, &memory)?;
         memory.read_list(&list)
+    }
+
+    fn launch_selection<P>(&self, operator: Operator, params: &P, memory: &Memory) -> Result<(), Failure> {
+        let kernel = Kernel::of(operator, Format::F32).entry();
+        let grid = Grid::of_selection(self.hopper);
+        if self.hopper {
+            // The name that kernels/emulation/kernels.cpp gives what both PTX call `kernel`.
+            self.launch_cooperative(&format!("{kernel} of a cluster"), grid, params, memory)
+        } else {
+            self.launch(&kernel, grid, params, memory)
+        }
     }
 
     /// Runs the blocks one after another.
     fn launch<P>(&self, kernel: &str, grid: Grid, params: &P, memory: &Memory) -> Result<(), Failure> {
-        self.launch_any(kernel, grid, 0, false, params, memory)
+        self.launch_any(kernel, grid, false, params, memory)
     }
 
-    /// Runs all blocks at once, each with `shared_bytes` of dynamic shared memory; they may wait for
-    /// each other through counters in global memory (`grid_add`, `grid_read` of kernels/pipeline.cuh).
+    /// Runs all blocks at once; they may wait for each other through counters in global memory
+    /// (`grid_add`, `grid_read` of kernels/pipeline.cuh), and be one cluster (kernels/cluster.cuh).
     ///
     /// # Errors
     /// The first fault of the kernel, or a geometry that no GPU or this emulation can hold.
-    fn launch_cooperative<P>(
-        &self,
-        kernel: &str,
-        blocks: u32,
-        threads: u32,
-        shared_bytes: u32,
-        params: &P,
-        memory: &Memory,
-    ) -> Result<(), Failure> {
-        self.launch_any(kernel, Grid { blocks, threads }, shared_bytes, true, params, memory)
+    fn launch_cooperative<P>(&self, kernel: &str, grid: Grid, params: &P, memory: &Memory) -> Result<(), Failure> {
+        self.launch_any(kernel, grid, true, params, memory)
     }
 
     fn launch_any<P>(
         &self,
         kernel: &str,
         grid: Grid,
-        shared_bytes: u32,
         cooperative: bool,
         params: &P,
         memory: &Memory,
@@ -287,7 +289,7 @@ impl Emulator {
             order: self.order,
             blocks: grid.blocks,
             threads: grid.threads,
-            shared_bytes,
+            shared_bytes: grid.shared_bytes,
             cooperative: u32::from(cooperative),
         };
         // SAFETY: what the launch points to and message are valid for the call; every kernel reads
@@ -424,11 +426,18 @@ pub fn constant(name: &str) -> Option<i64> {
 mod tests {
     use super::*;
 
-    const ASCENDING: Emulator = Emulator { multiprocessors: 1, order: 0, misaligned: false };
+    const ASCENDING: Emulator = Emulator { multiprocessors: 1, order: 0, misaligned: false, hopper: true };
 
-    /// Runs a kernel of kernels/emulation/faulty.h on one block of 64 threads, with 8 values of `x`
-    /// and as many outputs as threads.
+    const ONE_BLOCK: Grid = Grid { blocks: 1, threads: 64, shared_bytes: 0 };
+    const CLUSTER: Grid = Grid { blocks: 8, threads: 64, shared_bytes: 256 };
+
+    /// Runs a kernel of kernels/emulation/faulty.h on one block, with 8 values of `x` and as many
+    /// outputs as threads.
     fn run(kernel: &str, emulator: Emulator) -> Result<Vec<f32>, Failure> {
+        run_on(ONE_BLOCK, kernel, emulator)
+    }
+
+    fn run_on(grid: Grid, kernel: &str, emulator: Emulator) -> Result<Vec<f32>, Failure> {
         let mut out = vec![0.0; 64];
         let mut memory = Memory::default();
         let x = memory.floats(&emulator, &[1.0; 8]);
@@ -442,8 +451,7 @@ mod tests {
             row_bytes: 32,
             cols: 8,
         };
-        let grid = Grid { blocks: 1, threads: 64 };
-        emulator.launch(kernel, grid, &params, &memory)?;
+        emulator.launch_any(kernel, grid, grid.blocks > 1, &params, &memory)?;
         memory.read_back(&mut out);
         Ok(out)
     }
@@ -571,15 +579,9 @@ mod tests {
                 cols: self.cols,
                 totals: memory.output(&emulator, &totals),
             };
+            let grid = Grid { blocks: self.blocks, threads: self.threads, shared_bytes: self.shared_bytes() };
             for _ in 0..2 {
-                emulator.launch_cooperative(
-                    kernel,
-                    self.blocks,
-                    self.threads,
-                    self.shared_bytes(),
-                    &params,
-                    &memory,
-                )?;
+                emulator.launch_cooperative(kernel, grid, &params, &memory)?;
             }
             memory.read_back(&mut totals);
             Ok(totals)
@@ -648,6 +650,49 @@ mod tests {
         for kernel in ["faulty_no_wait", "faulty_no_empty_wait", "faulty_no_block_barrier", "faulty_bad_reset"] {
             let right = |totals: Vec<f32>| totals.iter().all(|&t| t == total);
             let caught = ORDERS.filter(|&order| !RING.run(kernel, order).is_ok_and(right)).count();
+            assert!(caught >= 1, "{kernel}");
+        }
+    }
+
+    /// A kernel of a cluster in an order of threads: the sum of every block.
+    fn cluster_sums(kernel: &str, order: u64) -> Result<Vec<f32>, Failure> {
+        let mut out = run_on(CLUSTER, kernel, Emulator { order, ..ASCENDING })?;
+        out.truncate(CLUSTER.blocks as usize);
+        Ok(out)
+    }
+
+    /// Of 0 to 7 and of 100 to 107.
+    const CLUSTER_SUMS: [f32; 8] = [856.0; 8];
+
+    #[test]
+    fn a_right_kernel_of_a_cluster_gives_the_same_in_every_order() {
+        for order in ORDERS {
+            assert_eq!(cluster_sums("cluster_sum", order).unwrap(), CLUSTER_SUMS, "order {order}");
+        }
+    }
+
+    #[test]
+    fn wrong_words_to_another_block_are_caught_in_every_order() {
+        for (kernel, wanted) in [
+            ("faulty_no_expect", &["never completes"][..]),
+            ("faulty_early_return", &["still under way", "which has returned"][..]),
+            ("faulty_outside_cluster", &["to block 8 of 8"][..]),
+            ("faulty_outside_shared", &["do not fit dynamic shared memory"][..]),
+        ] {
+            for order in ORDERS {
+                let Err(Failure::Fault(message)) = cluster_sums(kernel, order) else {
+                    panic!("{kernel} was not caught in order {order}");
+                };
+                assert!(wanted.iter().any(|what| message.contains(what)), "{kernel} order {order}: {message}");
+            }
+        }
+    }
+
+    #[test]
+    fn words_that_come_too_early_or_are_read_too_early_are_caught_in_some_order() {
+        for kernel in ["faulty_no_cluster_barrier", "faulty_no_receive", "faulty_no_meeting"] {
+            let right = |sums: Vec<f32>| sums == CLUSTER_SUMS;
+            let caught = ORDERS.filter(|&order| !cluster_sums(kernel, order).is_ok_and(right)).count();
             assert!(caught >= 1, "{kernel}");
         }
     }

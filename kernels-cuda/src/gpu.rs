@@ -143,7 +143,7 @@ impl Gpu {
         unsafe { context.disable_event_tracking() };
         // Not the default stream, which cannot be captured into a graph.
         let stream = context.new_stream().map_err(driver("opening a stream"))?;
-        let functions = load_kernels(&context)?;
+        let functions = load_kernels(&context, &device)?;
         let queue = StepQueue::of(&context)?;
         Ok(Self { device, context, stream, functions, steps: OnceLock::new(), queue })
     }
@@ -358,8 +358,11 @@ impl Gpu {
         params: &P,
         call: &'static str,
     ) -> Result<(), Error> {
-        let config =
-            LaunchConfig { grid_dim: (grid.blocks, 1, 1), block_dim: (grid.threads, 1, 1), shared_mem_bytes: 0 };
+        let config = LaunchConfig {
+            grid_dim: (grid.blocks, 1, 1),
+            block_dim: (grid.threads, 1, 1),
+            shared_mem_bytes: grid.shared_bytes,
+        };
         let mut launch = self.stream.launch_builder(&self.functions[kernel.index()]);
         launch.arg(params);
         // SAFETY: promised by the caller.
@@ -374,9 +377,7 @@ impl Gpu {
     /// The kernel that runs steps on weights of one format.
     fn step_function(&self, kernel: Kernel) -> Result<CudaFunction, Error> {
         if self.steps.get().is_none() {
-            let operator = Operator::Step;
-            let hopper = operator.ptx_for_hopper().filter(|_| self.device.compute_capability >= (9, 0));
-            let module = self.load_module(hopper.unwrap_or(operator.ptx()))?;
+            let module = self.load_module(Operator::Step.ptx_on(&self.device))?;
             // Another thread may have been faster; its module is as good.
             let _ = self.steps.set(module);
         }
@@ -421,12 +422,12 @@ impl Activation {
     }
 }
 
-fn load_kernels(context: &Arc<CudaContext>) -> Result<Vec<CudaFunction>, Error> {
+fn load_kernels(context: &Arc<CudaContext>, device: &Device) -> Result<Vec<CudaFunction>, Error> {
     let mut functions = Vec::with_capacity(KERNELS.len());
     // Kernels of one module follow each other.
     let operators = KERNELS.split(|kernel| kernel.operator() == Operator::Step).next().unwrap_or_default();
     for kernels in operators.chunk_by(|a, b| a.operator().ptx() == b.operator().ptx()) {
-        let ptx = Ptx::from_src(kernels[0].operator().ptx());
+        let ptx = Ptx::from_src(kernels[0].operator().ptx_on(device));
         let module = context.load_module(ptx).map_err(driver("compiling the embedded PTX"))?;
         for kernel in kernels {
             let function = module.load_function(&kernel.entry()).map_err(driver("looking up a kernel"))?;

@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use crate::Format;
+use crate::{Device, Format};
 
 /// What a kernel computes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -54,13 +54,19 @@ impl Operator {
         }
     }
 
-    /// PTX of the same kernels that only GPUs of capability 9.0 and newer run, where there is some: it
-    /// copies with their bulk engine.
+    /// PTX of the same kernels that only GPUs of capability 9.0 and newer run, where there is some: steps
+    /// copy with their bulk engine, selections run in a cluster of blocks.
     pub const fn ptx_for_hopper(self) -> Option<&'static str> {
         match self {
+            Self::SelectThreshold | Self::SelectTopK => Some(include_str!("../ptx/select.sm_90.ptx")),
             Self::Step => Some(include_str!("../ptx/step.sm_90.ptx")),
             _ => None,
         }
+    }
+
+    /// The PTX to load on a GPU.
+    pub(crate) fn ptx_on(self, device: &Device) -> &'static str {
+        self.ptx_for_hopper().filter(|_| device.is_hopper_or_newer()).unwrap_or(self.ptx())
     }
 }
 

@@ -53,7 +53,8 @@
 //! The crate builds without CUDA: the driver is loaded at run time, and the kernels are embedded as
 //! PTX (for `compute_80`, Ampere and newer) which the driver compiles for the GPU it finds. Compiling
 //! the CUDA source at run time would need NVRTC, a part of the toolkit, on every user's machine; PTX
-//! needs the driver only. The step has PTX for Hopper beside it, whose copy engine it uses. `build-ptx.sh` makes it, from `kernels/*.cu`, and a test fails when it is
+//! needs the driver only. The step and the selections have PTX for Hopper beside it, whose copy engine and
+//! clusters of blocks they use. `build-ptx.sh` makes it, from `kernels/*.cu`, and a test fails when it is
 //! out of date.
 //!
 //! [`probe`] says what there is, and why it cannot be used if so; nothing here panics for want of a

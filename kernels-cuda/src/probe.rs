@@ -71,6 +71,13 @@ pub struct Device {
     pub driver_cuda: (i32, i32),
 }
 
+impl Device {
+    /// Whether it runs what is compiled for Hopper: [`crate::Operator::ptx_for_hopper`].
+    pub(crate) fn is_hopper_or_newer(&self) -> bool {
+        self.compute_capability >= (9, 0)
+    }
+}
+
 impl fmt::Display for Probe {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {

@@ -3,7 +3,7 @@
 // thread.
 #pragma once
 
-#include "../pipeline.cuh"
+#include "../cluster.cuh"
 
 // Reads one value past the end of x.
 extern "C" void faulty_bounds(const GemvParams p) { __stcg(p.h + threadIdx.x, __ldg(p.x + p.cols)); }
@@ -228,3 +228,69 @@ RING(faulty_no_grid_barrier, NO_GRID_BARRIER)
 RING(faulty_no_block_barrier, NO_BLOCK_BARRIER)
 RING(faulty_bad_reset, BAD_RESET)
 RING(faulty_shared_overrun, SHARED_OVERRUN)
+
+// The third part: one kernel of a cluster, right with ClusterMistake::NONE. Twice every block sends a
+// number to every block, itself included; h[block] is the sum of what it received.
+enum class ClusterMistake {
+  NONE,
+  NO_CLUSTER_BARRIER,  // words may come before there is a barrier to count them
+  NO_EXPECT,
+  NO_RECEIVE,  // words are read without waiting for them
+  NO_MEETING,  // the second numbers may come before the first are read
+  EARLY_RETURN,
+  OUTSIDE_CLUSTER,
+  OUTSIDE_SHARED,
+};
+
+template <ClusterMistake MISTAKE>
+struct Cluster {
+  struct Shared {
+    uint32_t words[32];
+    uint64_t came;
+  };
+
+  static void run(const GemvParams& p) {
+    Shared& s = *reinterpret_cast<Shared*>(dynamic_shared());
+    const uint32_t rank = cluster_rank();
+    if (threadIdx.x == 0) {
+      barrier_init(&s.came, 1);
+      cluster_init_fence();
+    }
+    __syncthreads();
+    if (MISTAKE != ClusterMistake::NO_CLUSTER_BARRIER) {
+      cluster_arrive();
+      cluster_wait();
+    }
+    uint32_t sum = 0;
+    for (uint32_t turn = 0; turn < 2; ++turn) {
+      if (threadIdx.x == 0 && MISTAKE != ClusterMistake::NO_EXPECT) {
+        barrier_arrive_expect(&s.came, gridDim.x * sizeof(uint32_t));
+      }
+      if (threadIdx.x < gridDim.x) {
+        const uint32_t past = MISTAKE == ClusterMistake::OUTSIDE_CLUSTER ? 1 : 0;
+        const uint32_t at = MISTAKE == ClusterMistake::OUTSIDE_SHARED ? 16 * blockDim.x : rank;
+        send(&s.words[at], 100 * turn + rank, &s.came, threadIdx.x + past);
+      }
+      if (MISTAKE == ClusterMistake::EARLY_RETURN && turn == 1) return;
+      if (MISTAKE != ClusterMistake::NO_RECEIVE) received(&s.came, turn);
+      for (uint32_t block = 0; block < gridDim.x; ++block) sum += s.words[block];
+      if (MISTAKE != ClusterMistake::NO_MEETING) {
+        cluster_arrive();
+        cluster_wait();
+      }
+    }
+    if (threadIdx.x == 0) __stcg(p.h + rank, static_cast<float>(sum));
+  }
+};
+
+#define CLUSTER(name, mistake) \
+  extern "C" void name(const GemvParams p) { Cluster<ClusterMistake::mistake>::run(p); }
+
+CLUSTER(cluster_sum, NONE)
+CLUSTER(faulty_no_cluster_barrier, NO_CLUSTER_BARRIER)
+CLUSTER(faulty_no_expect, NO_EXPECT)
+CLUSTER(faulty_no_receive, NO_RECEIVE)
+CLUSTER(faulty_no_meeting, NO_MEETING)
+CLUSTER(faulty_early_return, EARLY_RETURN)
+CLUSTER(faulty_outside_cluster, OUTSIDE_CLUSTER)
+CLUSTER(faulty_outside_shared, OUTSIDE_SHARED)

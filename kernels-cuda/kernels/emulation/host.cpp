@@ -62,14 +62,19 @@ bool all_lanes_are_here(const Fiber* warp, const Fiber& last) {
 
 void exchange(Fiber* lanes_of_warp, Warp& warp, uint32_t lanes) {
   uint64_t ballot = 0;
+  uint64_t sum = 0;
   for (uint32_t lane = 0; lane < WARP_LANES; ++lane) {
-    if (names(lanes, lane) && lanes_of_warp[lane].value != 0) ballot |= uint64_t{1} << lane;
+    if (!names(lanes, lane)) continue;
+    if (lanes_of_warp[lane].value != 0) ballot |= uint64_t{1} << lane;
+    sum += lanes_of_warp[lane].value;
   }
   for (uint32_t lane = 0; lane < WARP_LANES; ++lane) {
     if (!names(lanes, lane)) continue;
     Fiber& fiber = lanes_of_warp[lane];
     if (fiber.meeting == Meeting::BALLOT) {
       fiber.taken = ballot;
+    } else if (fiber.meeting == Meeting::SUM) {
+      fiber.taken = sum;
     } else if (names(lanes, fiber.from)) {
       fiber.taken = lanes_of_warp[fiber.from].value;
     } else {
@@ -92,7 +97,9 @@ void enter_kernel() {
   complete_block_meeting(block, &fiber - fiber.thread);
   if (block.live == 0) {
     --running->live_blocks;
-    if (block.copies > 0) fault("is the block's last to return, with bulk copies still under way");
+    if (block.copies > 0) {
+      fault("is the block's last to return, with copies or words of other blocks still under way");
+    }
     const unsigned char* end = block.dynamic + running->asked->shared_bytes;
     if (std::any_of(end, end + FENCE_BYTES, [](unsigned char byte) { return byte != 0xff; })) {
       fault("is the block's last to return: the block wrote past its dynamic shared memory");
@@ -122,6 +129,7 @@ void start_block(Block& block, uint32_t index, Fiber* fibers, size_t first_stack
     fiber.block = index;
     fiber.thread = thread;
     fiber.state = State::READY;
+    fiber.at_cluster_barrier = 0;
     prepare(fiber.context, first_stack + thread, enter_kernel);
   }
 }
@@ -264,6 +272,7 @@ void run_blocks(uint32_t first, uint32_t count) {
   running->spinners.clear();
   running->copies.clear();
   running->live_blocks = count;
+  running->cluster_barriers = running->at_cluster_barrier = 0;
   std::fill(__start_thresher_shared, __stop_thresher_shared, 0xff);
   for (uint32_t i = 0; i < count; ++i) {
     const size_t base = static_cast<size_t>(i) * threads;

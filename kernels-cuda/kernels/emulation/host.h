@@ -2,7 +2,7 @@
 //
 // The threads of a launch are fibers, switched only where a thread must wait or may be late. An
 // ordinary launch runs its blocks one after another; a cooperative one has all of them alive at once
-// (pipeline.h is what such kernels wait with). What it shows:
+// (pipeline.h is what such kernels wait with), and may stand for a cluster. What it shows:
 //   - indices, tails, masks, reductions: the values, by the same source
 //   - a global access outside the buffers that the launch was given, or misaligned
 //   - a global address written by two threads, or read by one after another wrote it, unless the
@@ -14,7 +14,8 @@
 //   - a missing barrier, if the order of threads decides the result: launches take an order
 // What it cannot show: the memory model beyond that order, bank conflicts, coalescing, real
 // scheduling, speed, accesses past a shared array (past the end of dynamic shared memory, only
-// nearby writes), a loop that for ever changes what another waits for, and the last bit of expf.
+// nearby writes), a loop that for ever changes what another waits for, whether a cluster finds room
+// on a GPU, and the last bit of expf.
 #pragma once
 
 #include <cmath>
@@ -49,13 +50,13 @@ struct alignas(16) float4 {
 
 namespace emulation {
 
-// What a thread waits for: BLOCK all threads of its block, SHUFFLE, BALLOT and WARP lanes of its
+// What a thread waits for: BLOCK all threads of its block, SHUFFLE, BALLOT, SUM and WARP lanes of its
 // warp, and what pipeline.h has: NAMED some warps, PHASE a barrier in shared memory, COUNTER a change
-// of a counter in global memory.
-enum class Meeting : uint8_t { BLOCK, SHUFFLE, BALLOT, WARP, NAMED, PHASE, COUNTER };
+// of a counter in global memory, CLUSTER all threads of the cluster.
+enum class Meeting : uint8_t { BLOCK, SHUFFLE, BALLOT, SUM, WARP, NAMED, PHASE, COUNTER, CLUSTER };
 
-// Waits for the other threads of one of the first four and gives this thread what it takes from it:
-// SHUFFLE the value of lane `from`, BALLOT the lanes whose value is not zero.
+// Waits for the other threads of one of the first five and gives this thread what it takes from it:
+// SHUFFLE the value of lane `from`, BALLOT the lanes whose value is not zero, SUM all values.
 uint64_t meet(Meeting meeting, unsigned int lanes, uint64_t value, unsigned int from);
 
 // Returns if the launch may read or write `bytes` at `address`; if not, the launch has failed. The
@@ -123,6 +124,10 @@ inline unsigned int atomicAdd(unsigned int* address, unsigned int value) {
 inline unsigned int __ballot_sync(unsigned int lanes, int predicate) {
   return static_cast<unsigned int>(
       emulation::meet(emulation::Meeting::BALLOT, lanes, predicate != 0, 0));
+}
+
+inline unsigned int __reduce_add_sync(unsigned int lanes, unsigned int value) {
+  return static_cast<unsigned int>(emulation::meet(emulation::Meeting::SUM, lanes, value, 0));
 }
 
 template <class T>

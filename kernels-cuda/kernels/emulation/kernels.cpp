@@ -30,6 +30,11 @@ constexpr Kernel KERNELS[] = {
     KERNEL(down_bf16, DownParams),      KERNEL(down_q4_0, DownParams),
     KERNEL(select_threshold_f32, SelectThresholdParams),
     KERNEL(select_top_k_f32, SelectTopKParams),
+    // As Hopper and newer have them, under the same names.
+    {"select_threshold_f32 of a cluster",
+     [](const void* p) { select_cluster::threshold(*static_cast<const SelectThresholdParams*>(p)); }},
+    {"select_top_k_f32 of a cluster",
+     [](const void* p) { select_cluster::top_k(*static_cast<const SelectTopKParams*>(p)); }},
     KERNEL(step_f32, StepParams),       KERNEL(step_f16, StepParams),
     KERNEL(step_bf16, StepParams),      KERNEL(step_q8_0, StepParams),
     KERNEL(step_q4_0, StepParams),
@@ -51,6 +56,15 @@ constexpr Kernel KERNELS[] = {
     KERNEL(faulty_no_block_barrier, RingParams),
     KERNEL(faulty_bad_reset, RingParams),
     KERNEL(faulty_shared_overrun, RingParams),
+
+    KERNEL(cluster_sum, GemvParams),
+    KERNEL(faulty_no_cluster_barrier, GemvParams),
+    KERNEL(faulty_no_expect, GemvParams),
+    KERNEL(faulty_no_receive, GemvParams),
+    KERNEL(faulty_no_meeting, GemvParams),
+    KERNEL(faulty_early_return, GemvParams),
+    KERNEL(faulty_outside_cluster, GemvParams),
+    KERNEL(faulty_outside_shared, GemvParams),
 };
 
 }  // namespace
@@ -120,6 +134,9 @@ extern "C" int64_t thresher_constant(const char* name) {
   CONSTANT(THRESHER_DOWN_BLOCKS_PER_SM)
   CONSTANT(THRESHER_DOWN_COLUMNS)
   CONSTANT(THRESHER_SELECT_THREADS)
+  CONSTANT(THRESHER_SELECT_CLUSTER_BLOCKS)
+  CONSTANT(THRESHER_SELECT_CLUSTER_THREADS)
+  CONSTANT(THRESHER_SELECT_CLUSTER_SHARED)
   CONSTANT(THRESHER_SELECT_MAX_SCORES)
   CONSTANT(THRESHER_RELU)
   CONSTANT(THRESHER_SILU)

@@ -1,4 +1,5 @@
-// Barriers in shared memory, bulk copies and named barriers: see pipeline.h.
+// Barriers in shared memory, bulk copies, words for other blocks, barriers of some warps and of the
+// cluster: see pipeline.h.
 #include "pipeline.h"
 
 #include <algorithm>
@@ -100,20 +101,60 @@ void check_copy(const Block& block, const uint8_t* to, const uint8_t* from, uint
   if (was_written(*buffer, from, bytes)) fault("copies in bulk what this launch wrote");
 }
 
+// Lands now or later; the destination is undefined until then.
+void put_on_its_way(Copy copy) {
+  std::memset(copy.to, 0xff, copy.bytes);
+  constexpr uint64_t NOTHING_ELSE = ~uint64_t{0};
+  constexpr uint32_t ROUNDS_LATE = 8;
+  const bool dated = running->shuffled && running->random.below(4) != 0;
+  const uint64_t late = dated ? running->random.below(ROUNDS_LATE) : 0;
+  copy.due = dated ? running->round + late : NOTHING_ELSE;
+  ++running->blocks[copy.block - running->first_block].copies;
+  running->copies.push_back(copy);
+  if (dated && late == 0) land(running->copies.size() - 1);
+}
+
+template <class Words>
+void send_words(Words* to, Words words, uint64_t* barrier, uint32_t to_block) {
+  may_be_late();
+  const Block& own = block_of(*running->fiber);
+  if (to_block >= running->blocks.size()) {
+    fault("sends words to block %u of %zu", to_block, running->blocks.size());
+  }
+  const Block& block = running->blocks[to_block];
+  check_place(barrier);
+  if (reinterpret_cast<uintptr_t>(to) % sizeof(Words) != 0 ||
+      !inside_dynamic_shared(own, to, sizeof(Words))) {
+    fault("sends %zu bytes to where they do not fit dynamic shared memory", sizeof(Words));
+  }
+  if (block.live == 0) fault("sends words to block %u, which has returned", to_block);
+  const auto there = [&](void* local) {
+    return block.dynamic + (static_cast<unsigned char*>(local) - own.dynamic);
+  };
+  Copy copy = {to_block, there(to), nullptr, sizeof(Words),
+               reinterpret_cast<uint64_t*>(there(barrier)), 0, {}};
+  if (load(copy.barrier).bytes == BYTES_UNINITIALISED) {
+    fault("sends words to block %u, whose barrier nobody initialised", to_block);
+  }
+  std::memcpy(copy.words, &words, sizeof(Words));
+  put_on_its_way(copy);
+}
+
 }  // namespace
 
 void land(size_t index) {
   const Copy copy = running->copies[index];
-  running->copies.erase(running->copies.begin() + static_cast<std::ptrdiff_t>(index));
+  running->copies[index] = running->copies.back();  // they have no order
+  running->copies.pop_back();
   Block& block = running->blocks[copy.block - running->first_block];
   --block.copies;
   ++running->progress;
   const char* name = running->kernel->name;
-  if (was_written(*buffer_of(copy.from, copy.bytes), copy.from, copy.bytes)) {
+  if (copy.from != nullptr && was_written(*buffer_of(copy.from, copy.bytes), copy.from, copy.bytes)) {
     fail("%s: the launch wrote what block %u was copying in bulk", name, copy.block);
     return;
   }
-  std::memcpy(copy.to, copy.from, copy.bytes);
+  std::memcpy(copy.to, copy.from != nullptr ? copy.from : copy.words, copy.bytes);
   Phase phase = load(copy.barrier);
   const bool countable = phase.bytes + uint64_t{COUNT_MOST} >= uint64_t{BYTES_ZERO} + copy.bytes;
   if (phase.bytes == BYTES_UNINITIALISED || !countable) {
@@ -132,6 +173,9 @@ uint8_t* dynamic_shared() { return block_of(*running->fiber).dynamic; }
 
 void barrier_init(uint64_t* barrier, uint32_t arrivals) {
   check_place(barrier);
+  if (running->fiber->at_cluster_barrier != 0) {
+    fault("initialises a barrier after it arrived at the cluster's, when others may use it");
+  }
   if (arrivals == 0 || arrivals > COUNT_MOST) {
     fault("initialises a barrier for %u arrivals, not 1 to %u", arrivals, COUNT_MOST);
   }
@@ -156,19 +200,43 @@ void barrier_wait(uint64_t* barrier, uint32_t parity) {
 
 void bulk_copy(uint8_t* shared_to, const uint8_t* global_from, uint32_t bytes, uint64_t* barrier) {
   may_be_late();
-  Block& block = block_of(*running->fiber);
-  check_copy(block, shared_to, global_from, bytes);
+  check_copy(block_of(*running->fiber), shared_to, global_from, bytes);
   load_initialised(barrier);
-  // Undefined until it lands.
-  std::memset(shared_to, 0xff, bytes);
-  constexpr uint64_t NOTHING_ELSE = ~uint64_t{0};
-  constexpr uint32_t ROUNDS_LATE = 8;
-  const bool dated = running->shuffled && running->random.below(4) != 0;
-  const uint64_t late = dated ? running->random.below(ROUNDS_LATE) : 0;
-  const uint64_t due = dated ? running->round + late : NOTHING_ELSE;
-  ++block.copies;
-  running->copies.push_back({running->fiber->block, shared_to, global_from, bytes, barrier, due});
-  if (dated && late == 0) land(running->copies.size() - 1);
+  put_on_its_way({running->fiber->block, shared_to, global_from, bytes, barrier, 0, {}});
+}
+
+void send(uint32_t* to, uint32_t word, uint64_t* barrier, uint32_t block) {
+  send_words(to, word, barrier, block);
+}
+
+void send(uint4* to, uint4 words, uint64_t* barrier, uint32_t block) {
+  send_words(to, words, barrier, block);
+}
+
+void cluster_arrive() {
+  may_be_late();
+  Fiber& fiber = *running->fiber;
+  if (fiber.at_cluster_barrier != 0) fault("arrives twice at a barrier of the cluster");
+  fiber.at_cluster_barrier = running->cluster_barriers + 1;
+  if (++running->at_cluster_barrier == running->fibers.size()) {
+    running->at_cluster_barrier = 0;
+    ++running->cluster_barriers;
+    ++running->progress;  // and no meeting: it orders no memory
+    for (Fiber& other : running->fibers) {
+      if (other.state == State::WAITING && other.meeting == Meeting::CLUSTER) make_ready(other);
+    }
+  }
+  may_be_late();  // with what it does before it waits
+}
+
+void cluster_wait() {
+  Fiber& fiber = *running->fiber;
+  if (fiber.at_cluster_barrier == 0) fault("waits at a barrier of the cluster without arriving");
+  while (running->cluster_barriers < fiber.at_cluster_barrier) {
+    fiber.meeting = Meeting::CLUSTER;
+    park();
+  }
+  fiber.at_cluster_barrier = 0;
 }
 
 void named_barrier(uint32_t id, uint32_t threads) {

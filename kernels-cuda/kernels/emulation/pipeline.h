@@ -9,6 +9,10 @@
 //     the block's dynamic shared memory, or that reads what the launch writes
 //   - a barrier that nobody initialised, or with more arrivals or bytes than it can count
 //   - a block that returns with copies under way, or that wrote past its dynamic shared memory
+// Words that a block sends to another of its cluster (all blocks of a cooperative launch) travel in the
+// same way. Faults besides:
+//   - words for a block that has returned, or whose barrier nobody initialised yet
+//   - a barrier that is initialised after its thread arrived at the barrier of the cluster
 #pragma once
 
 #include "host.h"
@@ -33,6 +37,15 @@ void barrier_wait(uint64_t* barrier, uint32_t parity);
 
 // Copies asynchronously and counts the bytes on the barrier when they have landed.
 void bulk_copy(uint8_t* shared_to, const uint8_t* global_from, uint32_t bytes, uint64_t* barrier);
+
+// cluster.cuh
+inline uint32_t cluster_rank() { return blockIdx.x; }
+void cluster_arrive();
+void cluster_wait();
+
+// Puts words where `block` has what lies here at `to`, and counts their bytes on its `barrier`.
+void send(uint32_t* to, uint32_t word, uint64_t* barrier, uint32_t block);
+void send(uint4* to, uint4 words, uint64_t* barrier, uint32_t block);
 
 // Waits until `threads` threads of the block, in whole warps, are at barrier `id`, 1 to 15.
 void named_barrier(uint32_t id, uint32_t threads);

@@ -32,6 +32,8 @@ struct Fiber {
   uint64_t value;
   uint64_t taken;
   const uint64_t* barrier;  // of PHASE
+  // The barrier of the cluster at which it has arrived and not waited, counted from 1; or 0.
+  uint64_t at_cluster_barrier;
 };
 
 struct Warp {
@@ -62,14 +64,15 @@ struct Block {
   uint64_t met;
 };
 
-// A bulk copy that was asked for and has not landed.
+// A bulk copy, or words for another block, on its way into a block's shared memory.
 struct Copy {
   uint32_t block;
   unsigned char* to;
-  const unsigned char* from;
+  const unsigned char* from;  // null for words
   uint32_t bytes;
   uint64_t* barrier;
   uint64_t due;  // a round
+  unsigned char words[16];
 };
 
 // Who last wrote a byte, and when: see memory.cpp.
@@ -113,6 +116,9 @@ struct Launch {
   uint64_t progress;
   std::vector<uint32_t> spinners;
   std::vector<Copy> copies;
+  // Barriers of the cluster that are complete, and threads that have arrived at the next.
+  uint64_t cluster_barriers;
+  size_t at_cluster_barrier;
 
   // memory.cpp: per buffer, the writer of each byte; who has seen what of whom; counts of meetings.
   std::vector<std::vector<Stamp>> writers;

@@ -6,6 +6,7 @@ use super::{Buffer, Emulator, Failure, Memory};
 use crate::{
     Activation, Error, Format, Kernel, Operator,
     active::check_active,
+    launch::Grid,
     packed::PackedShape,
     params::THRESHER_STEP_THREADS,
     shape::{Shape, check_length},
@@ -229,9 +230,12 @@ impl Step {
             memory.buffers.push(Buffer { start, bytes: 4 * *count as u64, writable: 1 });
         }
         let kernel = Kernel::of(Operator::Step, self.plan.format()).entry();
-        let blocks = self.plan.blocks() as u32;
-        let shared_bytes = self.bound.shared_bytes as u32;
-        emulator.launch_cooperative(&kernel, blocks, THRESHER_STEP_THREADS, shared_bytes, &self.bound.params, &memory)
+        let grid = Grid {
+            blocks: self.plan.blocks() as u32,
+            threads: THRESHER_STEP_THREADS,
+            shared_bytes: self.bound.shared_bytes as u32,
+        };
+        emulator.launch_cooperative(&kernel, grid, &self.bound.params, &memory)
     }
 
     /// As [`crate::Step::read`].

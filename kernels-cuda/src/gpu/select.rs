@@ -94,9 +94,10 @@ impl Gpu {
                 count: scores.len as u32,
             };
             let kernel = Kernel::of(Operator::SelectThreshold, Format::F32);
+            let grid = Grid::of_selection(self.device.is_hopper_or_newer());
             // SAFETY: the kernel takes these parameters; every address is an allocation of this
             // context that the guards above keep, as long as the checks above make it.
-            unsafe { self.launch(kernel, Grid::one_block(), &params, "launching select_threshold") }?;
+            unsafe { self.launch(kernel, grid, &params, "launching select_threshold") }?;
         }
         active.listed = Listed::OnDevice;
         Ok(())
@@ -126,8 +127,9 @@ impl Gpu {
                 count: scores.len as u32,
             };
             let kernel = Kernel::of(Operator::SelectTopK, Format::F32);
+            let grid = Grid::of_selection(self.device.is_hopper_or_newer());
             // SAFETY: as in `select_threshold_on_device`.
-            unsafe { self.launch(kernel, Grid::one_block(), &params, "launching select_top_k") }?;
+            unsafe { self.launch(kernel, grid, &params, "launching select_top_k") }?;
         }
         active.listed = Listed::OnDevice;
         Ok(())

@@ -124,8 +124,8 @@ impl<'gpu> StepBuilder<'gpu> {
     /// # Errors
     /// f32 on a GPU before Hopper.
     pub fn new(gpu: &'gpu Gpu, format: Format) -> Result<Self, Error> {
-        let capability = gpu.device.compute_capability;
-        if format == Format::F32 && capability < (9, 0) {
+        if format == Format::F32 && !gpu.device.is_hopper_or_newer() {
+            let capability = gpu.device.compute_capability;
             return Err(Error::FormatNeedsHopper { format, capability });
         }
         Ok(Self { gpu, plan: Plan::new(format, gpu.device.multiprocessors) })

@@ -128,7 +128,7 @@ mod emulated {
     use super::*;
     use kernels_cuda::emulated::Emulator;
 
-    const ASCENDING: Emulator = Emulator { multiprocessors: 1, order: 0, misaligned: false };
+    const ASCENDING: Emulator = Emulator { multiprocessors: 1, order: 0, misaligned: false, hopper: true };
     const SHUFFLED: Emulator = Emulator { order: 0x5eed, ..ASCENDING };
     const MISALIGNED: Emulator = Emulator { misaligned: true, ..ASCENDING };
 

@@ -69,7 +69,7 @@ fn refuses(run: impl Fn(&Call<'_>, &[u8], &[f32], &mut [f32]) -> Result<(), Stri
 #[cfg(emulated)]
 #[test]
 fn emulated_operators_refuse_wrong_arguments() {
-    let emulator = kernels_cuda::emulated::Emulator { multiprocessors: 1, order: 0, misaligned: false };
+    let emulator = kernels_cuda::emulated::Emulator { multiprocessors: 1, order: 0, misaligned: false, hopper: true };
     refuses(|call, bytes, x, out| emulator.gemv(call.shape, bytes, x, call.active, out).map_err(|e| e.to_string()));
 }
 

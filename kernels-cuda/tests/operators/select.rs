@@ -97,12 +97,16 @@ fn selection(sizes: impl Strategy<Value = usize> + 'static) -> impl Strategy<Val
 }
 
 fn small() -> impl Strategy<Value = usize> {
-    prop_oneof![0_usize..=70, prop::sample::select(vec![127, 128, 129, 508, 512, 1023, 1024, 1025, 4096, 5000])]
+    prop_oneof![
+        0_usize..=70,
+        prop::sample::select(vec![127, 128, 129, 508, 511, 512, 513, 516, 1023, 1024, 1025, 4096, 5000])
+    ]
 }
 
-/// Around the ends of a layer of a 70B model and of a tile.
+/// Around the ends of a layer of a 70B model, of a tile of one block, and of what the warps of a cluster
+/// hold in registers.
 fn large() -> impl Strategy<Value = usize> {
-    prop::sample::select(vec![28672_usize, 32764, 32768, 32769, 40000, 65536])
+    prop::sample::select(vec![28671_usize, 28672, 28673, 32764, 32768, 32769, 40000, 65536, 100_003])
 }
 
 fn check(machine: &dyn Machine, cases: u32, selections: &impl Strategy<Value = Selection>) {
@@ -127,50 +131,103 @@ fn selects_from_patterns(machine: &dyn Machine) {
     }
 }
 
+/// Of equal scores the first are taken, wherever the last of them lies among lanes, warps and blocks:
+/// each warp of a cluster has 32 of these, each block 512.
+fn cuts_ties_anywhere(machine: &dyn Machine) {
+    const COUNT: usize = 4096;
+    for tie in [0.5_f32, -0.5, -0.0, f32::NAN] {
+        let scores: Vec<f32> = (0..COUNT)
+            .map(|i| match i % 7 {
+                0 => 1.0,
+                1 if !tie.is_nan() => f32::NEG_INFINITY,
+                2 if tie == 0.0 => 0.0,
+                _ => tie,
+            })
+            .collect();
+        let above = scores.iter().filter(|&&score| score == 1.0).count();
+        for edge in [32, 512, 1024, 2048, 3584, COUNT - 1] {
+            let ties_to_edge = (0..edge).filter(|i| i % 7 > 1).count();
+            for k in [above + ties_to_edge - 1, above + ties_to_edge, above + ties_to_edge + 1] {
+                let list = machine.select_top_k(&scores, k).unwrap();
+                assert!(list == plain_top_k(&scores, k), "ties of {tie}, k {k}");
+            }
+        }
+    }
+}
+
 #[cfg(emulated)]
 mod emulated {
     use super::*;
     use kernels_cuda::emulated::{Emulator, Failure};
 
-    const ASCENDING: Emulator = Emulator { multiprocessors: 1, order: 0, misaligned: false };
-    const SHUFFLED: Emulator = Emulator { order: 0x5eed, ..ASCENDING };
-    const MISALIGNED: Emulator = Emulator { misaligned: true, ..ASCENDING };
+    const CLUSTER: Emulator = Emulator { multiprocessors: 1, order: 0, misaligned: false, hopper: true };
+    /// Both kinds of kernels.
+    const ASCENDING: [Emulator; 2] = [CLUSTER, Emulator { hopper: false, ..CLUSTER }];
+
+    fn shuffled(order: u64) -> [Emulator; 2] {
+        ASCENDING.map(|emulator| Emulator { order, ..emulator })
+    }
 
     #[test]
     fn selection_is_exact() {
-        check(&ASCENDING, 48, &selection(small()));
-        check(&ASCENDING, 8, &selection(large()));
+        for machine in ASCENDING {
+            check(&machine, 48, &selection(small()));
+            check(&machine, 8, &selection(large()));
+        }
     }
 
     #[test]
     fn selection_is_exact_in_another_order_of_threads() {
-        check(&SHUFFLED, 24, &selection(small()));
-        check(&SHUFFLED, 4, &selection(large()));
+        for machine in shuffled(0x5eed) {
+            check(&machine, 24, &selection(small()));
+            check(&machine, 4, &selection(large()));
+        }
+    }
+
+    /// Warps and blocks that are late may be any.
+    #[test]
+    fn selection_is_exact_in_many_orders_of_threads() {
+        let config = ProptestConfig { cases: 64, failure_persistence: None, ..ProptestConfig::default() };
+        let cases = (1_u64.., selection(prop::sample::select(vec![300_usize, 4096, 28672, 33000])));
+        let run = |(order, s)| shuffled(order).iter().try_for_each(|machine| selects_exactly(machine, &s));
+        TestRunner::new(config).run(&cases, run).unwrap();
     }
 
     #[test]
     fn selection_is_exact_on_misaligned_memory() {
-        check(&MISALIGNED, 16, &selection(small()));
-        check(&MISALIGNED, 4, &selection(large()));
+        for machine in ASCENDING.map(|emulator| Emulator { misaligned: true, ..emulator }) {
+            check(&machine, 16, &selection(small()));
+            check(&machine, 4, &selection(large()));
+        }
     }
 
     #[test]
     fn selection_is_exact_on_patterns() {
-        selects_from_patterns(&ASCENDING);
+        for machine in ASCENDING {
+            selects_from_patterns(&machine);
+            cuts_ties_anywhere(&machine);
+        }
+    }
+
+    #[test]
+    fn selection_is_exact_of_as_many_scores_as_may_be() {
+        for machine in ASCENDING {
+            check(&machine, 1, &selection(Just(1 << 20)));
+        }
     }
 
     #[test]
     fn too_many_scores_are_refused() {
         let scores = vec![0.0; (1 << 20) + 1];
         let refused = Error::TooManyScores { given: (1 << 20) + 1, most: 1 << 20 };
-        assert_eq!(ASCENDING.select_threshold(&scores, 0.0), Err(Failure::Refused(refused.clone())));
-        assert_eq!(ASCENDING.select_top_k(&scores, 1), Err(Failure::Refused(refused)));
+        assert_eq!(CLUSTER.select_threshold(&scores, 0.0), Err(Failure::Refused(refused.clone())));
+        assert_eq!(CLUSTER.select_top_k(&scores, 1), Err(Failure::Refused(refused)));
     }
 
     #[test]
     fn a_rank_beyond_the_scores_is_refused() {
         let refused = Error::Rank { k: 3, scores: 2 };
-        assert_eq!(ASCENDING.select_top_k(&[1.0, 2.0], 3), Err(Failure::Refused(refused)));
+        assert_eq!(CLUSTER.select_top_k(&[1.0, 2.0], 3), Err(Failure::Refused(refused)));
     }
 }
 
@@ -185,6 +242,28 @@ mod native {
         check(&*gpu, 64, &selection(large()));
         check(&*gpu, 4, &selection(Just(1 << 20)));
         selects_from_patterns(&*gpu);
+        cuts_ties_anywhere(&*gpu);
+    }
+
+    /// Launch after launch, with nothing in between.
+    #[test]
+    fn selection_repeats_to_the_bit() {
+        let Some(gpu) = gpu() else { return };
+        let values: Vec<f32> =
+            (0..28_672_u32).map(|i| f32::from_bits(i.wrapping_mul(0x9e37_79b9) & 0xbfff_ffff)).collect();
+        let scores = gpu.upload_vector(&values).unwrap();
+        let (k, threshold) = (gpu.upload_count(2867).unwrap(), gpu.upload_vector(&[0.5]).unwrap());
+        let lists = || -> Vec<_> { (0..64).map(|_| gpu.active_set(values.len()).unwrap()).collect() };
+        let (mut largest, mut reaching) = (lists(), lists());
+        for (largest, reaching) in largest.iter_mut().zip(&mut reaching) {
+            gpu.select_top_k_on_device(&scores, &k, largest).unwrap();
+            gpu.select_threshold_on_device(&scores, &threshold, reaching).unwrap();
+        }
+        let (top, over) = (plain_top_k(&values, 2867), plain_threshold(&values, 0.5));
+        for (largest, reaching) in largest.iter().zip(&reaching) {
+            assert!(gpu.download_active(largest).unwrap() == top);
+            assert!(gpu.download_active(reaching).unwrap() == over);
+        }
     }
 
     /// The operators take a list that no host has seen.

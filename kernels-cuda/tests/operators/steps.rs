@@ -451,7 +451,7 @@ mod emulated {
     }
 
     const HOPPER: usize = 227 << 10;
-    const GRID: Emulator = Emulator { multiprocessors: 3, order: 0, misaligned: false };
+    const GRID: Emulator = Emulator { multiprocessors: 3, order: 0, misaligned: false, hopper: true };
 
     fn told(story: &Story, emulator: &Emulator, shared_bytes: usize) -> Result<Vec<Vec<Told>>, TestCaseError> {
         tell(story, emulator, shared_bytes).map_err(|failure| TestCaseError::fail(failure.to_string()))
