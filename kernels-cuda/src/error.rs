@@ -183,6 +183,12 @@ pub enum Error {
         /// Which argument.
         operand: &'static str,
     },
+    /// Another [`Gpu`](crate::Gpu) or a step of one still uses this GPU.
+    #[error("GPU {ordinal} is open already in this process: share the `Gpu` that is, or drop it and its steps")]
+    AlreadyOpen {
+        /// Which GPU.
+        ordinal: usize,
+    },
     /// This machine has no GPU that can run the kernels.
     #[error("no usable GPU: {0}")]
     NoGpu(Probe),

@@ -1,7 +1,7 @@
 //! The operators on device memory: arguments checked once, kernels launched.
 
 mod graph;
-mod queue;
+mod opened;
 mod roof;
 mod select;
 mod step;
@@ -33,7 +33,7 @@ unsafe impl DeviceRepr for GateUpParams {}
 // SAFETY: as above.
 unsafe impl DeviceRepr for DownParams {}
 
-use queue::StepQueue;
+use opened::Opened;
 
 pub use graph::Graph;
 pub use roof::MemoryRoof;
@@ -52,7 +52,8 @@ pub struct Gpu {
     functions: Vec<CudaFunction>,
     /// The step's, compiled for this GPU when first wanted: it takes the driver seconds.
     steps: OnceLock<Arc<CudaModule>>,
-    queue: Arc<StepQueue>,
+    /// After all that is on the GPU.
+    opened: Arc<Opened>,
 }
 
 /// Row-major weights in one [`Format`] in device memory, without padding between rows.
@@ -129,23 +130,23 @@ impl ActiveSet {
 }
 
 impl Gpu {
-    /// Opens GPU `ordinal` and loads every kernel on it.
+    /// Opens GPU `ordinal` and loads every kernel on it. A process opens a GPU once: threads share the `Gpu`.
     ///
     /// # Errors
-    /// No such GPU, or one that cannot run the kernels; the driver refuses a call.
+    /// No such GPU, one that cannot run the kernels, or one that is open already; the driver refuses a call.
     pub fn open(ordinal: usize) -> Result<Self, Error> {
         let device = match probe_ordinal(ordinal) {
             Probe::Device(device) => device,
             other => return Err(Error::NoGpu(other)),
         };
+        let opened = Arc::new(Opened::new(ordinal)?);
         let context = CudaContext::new(ordinal).map_err(driver("opening the GPU"))?;
         // SAFETY: events order the streams that share an allocation, and this context has one stream.
         unsafe { context.disable_event_tracking() };
         // Not the default stream, which cannot be captured into a graph.
         let stream = context.new_stream().map_err(driver("opening a stream"))?;
         let functions = load_kernels(&context, &device)?;
-        let queue = StepQueue::of(&context)?;
-        Ok(Self { device, context, stream, functions, steps: OnceLock::new(), queue })
+        Ok(Self { device, context, stream, functions, steps: OnceLock::new(), opened })
     }
 
     /// What the GPU is.
@@ -377,6 +378,8 @@ impl Gpu {
     /// The kernel that runs steps on weights of one format.
     fn step_function(&self, kernel: Kernel) -> Result<CudaFunction, Error> {
         if self.steps.get().is_none() {
+            // No step runs meanwhile: see `Opened`.
+            self.synchronize()?;
             let module = self.load_module(Operator::Step.ptx_on(&self.device))?;
             // Another thread may have been faster; its module is as good.
             let _ = self.steps.set(module);

@@ -3,18 +3,16 @@
 use std::{fmt, sync::Arc};
 
 use cudarc::driver::{
-    CudaGraph, CudaStream,
+    CudaGraph,
     sys::{CUevent_flags, CUgraphInstantiate_flags, CUstreamCaptureMode},
 };
 
-use super::{Gpu, Step, driver, queue::StepQueue};
+use super::{Gpu, Step, driver};
 use crate::Error;
 
 /// Launches in a CUDA graph, and the steps that they run.
 pub struct Graph<'steps> {
     graph: CudaGraph,
-    stream: Arc<CudaStream>,
-    queue: Arc<StepQueue>,
     steps: Vec<&'steps Step>,
 }
 
@@ -44,7 +42,7 @@ impl Gpu {
             .map_err(&capturing);
         enqueued?;
         let graph = graph?.ok_or(Error::Driver { call: "capturing a graph", reason: "nothing was enqueued".into() })?;
-        Ok(Graph { graph, stream: self.stream.clone(), queue: self.queue.clone(), steps: steps.to_vec() })
+        Ok(Graph { graph, steps: steps.to_vec() })
     }
 
     /// Seconds that the GPU takes for what `enqueue` enqueues, by its own events.
@@ -63,11 +61,11 @@ impl Gpu {
 }
 
 impl Graph<'_> {
-    /// Enqueues one replay, which begins when all steps enqueued before are done: [`Step::run`].
+    /// Enqueues one replay.
     ///
     /// # Errors
     /// A refusal of the driver.
     pub fn replay(&self) -> Result<(), Error> {
-        self.queue.take_turn(&self.stream, || self.graph.launch().map_err(driver("replaying a graph")))
+        self.graph.launch().map_err(driver("replaying a graph"))
     }
 }

@@ -7,7 +7,7 @@ use cudarc::driver::{
     sys::{CUdevice_attribute, CUfunction_attribute},
 };
 
-use super::{Gpu, driver, queue::StepQueue};
+use super::{Gpu, driver, opened::Opened};
 use crate::{
     Activation, Error, Format, Kernel, Operator,
     active::check_active,
@@ -64,7 +64,8 @@ pub struct Step {
     plan: Plan<Arc<PackedMatrix>>,
     bound: Bound<CudaSlice<u32>>,
     function: CudaFunction,
-    queue: Arc<StepQueue>,
+    /// After all that is on the GPU.
+    _opened: Arc<Opened>,
 }
 
 /// Zeroed words on a GPU.
@@ -238,7 +239,7 @@ impl<'gpu> StepBuilder<'gpu> {
             )
             .map_err(driver("asking for shared memory"))?;
         gpu.synchronize()?;
-        Ok(Step { stream: gpu.stream.clone(), plan, bound, function, queue: gpu.queue.clone() })
+        Ok(Step { stream: gpu.stream.clone(), plan, bound, function, _opened: gpu.opened.clone() })
     }
 }
 
@@ -304,8 +305,7 @@ impl Step {
         write_words(&self.stream, Some(words), &[threshold.to_bits()])
     }
 
-    /// Enqueues one launch of the step, to begin when all steps of this process on the GPU that were enqueued
-    /// before are done, those of other streams among them.
+    /// Enqueues one launch of the step.
     ///
     /// # Errors
     /// A refusal of the driver.
@@ -315,15 +315,12 @@ impl Step {
             block_dim: (THRESHER_STEP_THREADS, 1, 1),
             shared_mem_bytes: self.bound.shared_bytes as u32,
         };
-        self.queue.take_turn(&self.stream, || {
-            let mut launch = self.stream.launch_builder(&self.function);
-            launch.arg(&self.bound.params);
-            // SAFETY: the kernel takes these parameters; the step owns every address in them, and launches of
-            // one stream follow each other. Cooperative, and no other step beside it, so that all blocks are
-            // resident.
-            unsafe { launch.launch_cooperative(config) }.map_err(driver("launching a step"))?;
-            Ok(())
-        })
+        let mut launch = self.stream.launch_builder(&self.function);
+        launch.arg(&self.bound.params);
+        // SAFETY: the kernel takes these parameters; the step owns every address in them, and launches of
+        // one stream follow each other. Cooperative, so that all blocks are resident.
+        unsafe { launch.launch_cooperative(config) }.map_err(driver("launching a step"))?;
+        Ok(())
     }
 
     /// Copies a kept value back, after all work enqueued so far.

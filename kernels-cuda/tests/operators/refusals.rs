@@ -94,3 +94,12 @@ fn native_matrices_of_two_shapes_are_refused() {
         "`up` is f32 2 x 4, wanted f16 2 x 4 like its partner: use matrices of one layer and one format"
     );
 }
+
+#[test]
+fn native_gpus_are_opened_once() {
+    let Some(_open) = gpu() else { return };
+    assert_eq!(
+        Gpu::open(0).unwrap_err().to_string(),
+        "GPU 0 is open already in this process: share the `Gpu` that is, or drop it and its steps"
+    );
+}
