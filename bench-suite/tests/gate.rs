@@ -1,10 +1,18 @@
-//! The files in `ci/` that gates compare with.
+//! The files in `ci/` that gates compare with, and programs that are none of this gate.
 
 #![allow(clippy::unwrap_used)]
 
-use bench_suite::gate::{
-    baseline::{Baseline, Column},
-    counts, loops,
+use std::path::Path;
+
+use bench_suite::{
+    gate::{
+        baseline::{Baseline, Column},
+        counts,
+        limits::{Limits, limit},
+        loops,
+        worker::Worker,
+    },
+    workload::record_format,
 };
 
 const COUNTS: &str = include_str!("../../ci/instructions.txt");
@@ -40,4 +48,30 @@ fn every_kernel_is_in_a_baseline() {
             }
         }
     }
+}
+
+#[test]
+fn every_format_has_limits() {
+    let limits = Limits::parse(include_str!("../../ci/limits.toml"), "limits").unwrap();
+    for (kernel, operator) in
+        kernels_cpu::KERNELS.iter().flat_map(|k| ["gate_up", "down"].map(|operator| (k, operator)))
+    {
+        for table in [&limits.roof, &limits.dense, &limits.scalar] {
+            let found = limit(table, operator, record_format(kernel.format()));
+            assert!(found.is_some(), "{operator} of {kernel:?} lacks a limit in ci/limits.toml");
+        }
+    }
+}
+
+#[test]
+fn programs_that_are_no_workers_are_refused() {
+    let refused = |program: &str, arguments: &[&str]| {
+        let arguments: Vec<String> = arguments.iter().map(|argument| (*argument).to_owned()).collect();
+        Worker::start(Path::new(program), &arguments).unwrap_err().message
+    };
+    let thresher = env!("CARGO_BIN_EXE_thresher");
+    // As a build from before there was a gate.
+    assert!(refused(thresher, &["no-such-command"]).contains("ends without an answer"));
+    assert!(refused(thresher, &["--version"]).contains("wanted `thresher-gate-worker/1`"));
+    assert!(refused("no/such/program", &[]).contains("no/such/program"));
 }

@@ -50,7 +50,7 @@ fn setup(isa: Isa, format: Format) -> Setup {
 #[bench::avx2_q8_0(Isa::Avx2, Format::Q8_0)]
 #[bench::avx2_q4_0(Isa::Avx2, Format::Q4_0)]
 fn low_rank(mut setup: Setup) -> Setup {
-    let [fc1, fc2] = [&setup.fc1, &setup.fc2].map(|w| w.view().expect("a shape checked when it was made"));
+    let (fc1, fc2) = (setup.fc1.view().expect("a checked shape"), setup.fc2.view().expect("a checked shape"));
     let mut predictor = LowRank::new(fc1, fc2).expect("equal ranks");
     predictor.scores(&setup.cpu, &setup.x, &mut setup.scores).expect("shapes that fit");
     drop(predictor);

@@ -163,7 +163,7 @@ pub fn run(arguments: &GateArguments) -> Result<()> {
         Some(GateCommand::Siblings(arguments)) => check_siblings(arguments),
         Some(GateCommand::Change(arguments)) => {
             let (formats, selection) = (arguments.timed.formats(), arguments.timed.format.is_empty());
-            compare(&arguments.before, formats, selection, None, &arguments.timed)
+            compare([&arguments.before, &env::current_exe()?], formats, selection, None, &arguments.timed)
         }
         Some(GateCommand::Prove(arguments)) => check_gate(arguments),
         Some(GateCommand::Worker(arguments)) => {
@@ -176,6 +176,8 @@ pub fn run(arguments: &GateArguments) -> Result<()> {
 
 /// All of it: tests of the crates that have changed since the merge base, exact counts, and times of both in turn.
 fn check_change(arguments: &GateArguments) -> Result<()> {
+    // Before cargo can put another file in its place.
+    let own = env::current_exe()?;
     let base = MergeBase::with(arguments.base.as_deref())?;
     let short = &base.commit[..base.commit.len().min(12)];
     if base.crates.is_empty() {
@@ -187,19 +189,23 @@ fn check_change(arguments: &GateArguments) -> Result<()> {
         merge_base::cargo(&["test", "--quiet", "-p", name], here)?;
     }
     let changed = |name: &str| base.crates.iter().any(|changed| changed == name);
-    if ["kernels-cpu", "predictor", "threshold"].into_iter().any(changed) {
-        merge_base::run(Command::new("ci/check").args(["instructions", "loops"]), "ci/check instructions loops")?;
-    }
+    // What more instructions cost in time is worth knowing too.
+    let exact = if ["kernels-cpu", "predictor", "threshold"].into_iter().any(changed) {
+        merge_base::run(Command::new("ci/check").args(["instructions", "loops"]), "ci/check instructions loops")
+    } else {
+        Ok(())
+    };
     print(&format!("building {short}, to compare with\n"))?;
     let before = base.build()?;
     let kernels = changed("kernels-cpu") || changed("bench-suite");
     let formats = if kernels || changed("predictor") { arguments.timed.formats() } else { Vec::new() };
     let selection = (changed("threshold") || changed("bench-suite")) && arguments.timed.format.is_empty();
-    compare(&before, formats, selection, (!kernels).then_some("predictor"), &arguments.timed)
+    let times = compare([&before, &own], formats, selection, (!kernels).then_some("predictor"), &arguments.timed);
+    exact.and(times)
 }
 
 fn compare(
-    before: &Path,
+    [before, after]: [&Path; 2],
     formats: Vec<Format>,
     selection: bool,
     only: Option<&str>,
@@ -208,10 +214,9 @@ fn compare(
     let only = timed.only.clone().or(only.filter(|_| !formats.is_empty()).map(str::to_owned));
     let limit = timed.limits()?.change;
     let contest = Contest { formats, selection, only, limit, rounds: timed.rounds() };
-    let own = env::current_exe()?;
     let build = |program| Build { program, more_rows: 0.0 };
     let mut rows = Vec::new();
-    contest.run(build(before), build(&own), |row| {
+    contest.run(build(before), build(after), |row| {
         rows.push(row);
         true
     })?;

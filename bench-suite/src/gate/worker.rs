@@ -79,10 +79,9 @@ fn kernel_cases<'a>(
 ) -> Result<Vec<(&'a Cpu, Case<'a>)>> {
     let format = layer.format();
     let own = kernels.iter().filter(|cpu| cpu.kernel(format).isa() == cpu.isa());
-    let mut works: Vec<(&Cpu, fn(f64) -> Work)> = own.flat_map(|cpu| OPERATORS.map(|of| (cpu, of))).collect();
-    works.push((fastest, Work::Ffn));
+    let own = own.flat_map(|cpu| OPERATORS.map(|of| (cpu, of)));
     let mut cases = Vec::new();
-    for (cpu, of) in works {
+    for (cpu, of) in own.chain([(fastest, Work::Ffn as fn(f64) -> Work)]) {
         let mut case = layer.case(cpu, of(DENSITY * (1.0 + more_rows)))?;
         case.subject = of(DENSITY).subject(cpu, format)?;
         cases.push((cpu, case));
