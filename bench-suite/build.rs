@@ -1,5 +1,5 @@
-//! Names the commit that the program is built from, without which a measurement cannot be repeated, and the files that the
-//! program carries: an empty one stands for each that is not there.
+//! Names the commit and the compiler that the program is built from, without which a measurement cannot be repeated, and the
+//! files that the program carries: an empty one stands for each that is not there.
 
 use std::{env, fs, path::Path, process::Command};
 
@@ -17,6 +17,8 @@ fn main() {
     }
     let commit = git(&["rev-parse", "--short=12", "HEAD"]).unwrap_or_else(|| "unknown".to_owned());
     let dirty = git(&["status", "--porcelain", "--untracked-files=no"]).is_some_and(|changes| !changes.is_empty());
+    let compiler = env::var("RUSTC").ok().and_then(|rustc| output(&rustc, &["--version"]));
+    println!("cargo:rustc-env=THRESHER_COMPILER={}", compiler.as_deref().unwrap_or("unknown"));
     println!("cargo:rustc-env=THRESHER_COMMIT={commit}");
     println!("cargo:rustc-env=THRESHER_DIRTY={dirty}");
     carried("THRESHER_EMBEDDED_MODEL", "model/embedded.gguf");
@@ -35,6 +37,10 @@ fn carried(name: &str, file: &str) {
 }
 
 fn git(arguments: &[&str]) -> Option<String> {
-    let output = Command::new("git").args(arguments).output().ok().filter(|o| o.status.success())?;
+    output("git", arguments)
+}
+
+fn output(program: &str, arguments: &[&str]) -> Option<String> {
+    let output = Command::new(program).args(arguments).output().ok().filter(|o| o.status.success())?;
     Some(String::from_utf8_lossy(&output.stdout).trim().to_owned())
 }

@@ -17,6 +17,7 @@
 //! | the model that the program carries | [`embedded`] |
 //! | predictors from traces, and how they do on prompts held out | [`training`] |
 //! | code tasks in HumanEval's form, and their execution | [`tasks`] |
+//! | what a change must not make worse | [`gate`] |
 //! | one file per command of the program | [`commands`] |
 
 mod alone;
@@ -27,6 +28,7 @@ pub mod contest;
 pub mod decode;
 pub mod embedded;
 pub mod failure;
+pub mod gate;
 pub mod gguf;
 pub mod gpu;
 pub mod layouts;

@@ -32,6 +32,8 @@ enum Command {
     Roof(commands::roof::RoofArguments),
     /// Say how far what is composed is from what is decoded for real
     Validate(commands::validate::ValidateArguments),
+    /// Hold what a change must not make worse against what it was
+    Gate(commands::gate::GateArguments),
     /// Time our sparse FFN against the dense ones of OpenBLAS, gemm and ggml, or on a GPU of cuBLAS, where this build has them
     Peers(commands::peers::PeersArguments),
     /// Decode on the GPU through layers of LLaMA-70B's shape with random weights, dense and sparse
@@ -78,6 +80,7 @@ fn run(command: &Command) -> Result<()> {
         Command::Per(arguments) => commands::per::run(arguments),
         Command::Roof(arguments) => commands::roof::run(arguments),
         Command::Validate(arguments) => commands::validate::run(arguments),
+        Command::Gate(arguments) => commands::gate::run(arguments),
         Command::Peers(arguments) => commands::peers::run(arguments),
         Command::Decode(arguments) => commands::decode::run(arguments),
         Command::Inspect(arguments) => commands::inspect::run(arguments),

@@ -6,6 +6,7 @@ pub mod compose;
 pub mod decode;
 pub mod doctor;
 pub mod eval;
+pub mod gate;
 pub mod inspect;
 pub mod logits;
 pub mod measure;
