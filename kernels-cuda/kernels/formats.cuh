@@ -3,6 +3,7 @@
 //   COLUMNS    consecutive columns of a row that one lane takes at a time: a chunk
 //   IN_FLIGHT  chunks of a row that a lane asks for before it uses the first
 //   NEURONS_IN_FLIGHT  the same for chunks one below the other, each of its own row
+//   BLOCK      weights that share a scale: 1 where there is none
 //   Chunk      a chunk as it lies in memory; zero bits decode to zero weights
 //   wide       whether the rows are aligned for the wide loads, and so made of whole chunks
 //   offset     bytes from the start of a row to the chunk at `column`, a multiple of COLUMNS
@@ -26,6 +27,7 @@ struct F32 {
   static constexpr uint32_t COLUMNS = 4;
   static constexpr uint32_t IN_FLIGHT = 4;
   static constexpr uint32_t NEURONS_IN_FLIGHT = 8;
+  static constexpr uint32_t BLOCK = 1;
   using Chunk = uint4;
 
   static __device__ __forceinline__ bool wide(const uint8_t* weights, uint64_t row_bytes) {
@@ -62,6 +64,7 @@ struct F16 {
   static constexpr uint32_t COLUMNS = 8;
   static constexpr uint32_t IN_FLIGHT = 4;
   static constexpr uint32_t NEURONS_IN_FLIGHT = 6;
+  static constexpr uint32_t BLOCK = 1;
   using Chunk = uint4;
 
   static __device__ __forceinline__ bool wide(const uint8_t* weights, uint64_t row_bytes) {

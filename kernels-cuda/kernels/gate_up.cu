@@ -19,9 +19,9 @@ __device__ __forceinline__ void gate_up(const GateUpParams& p) {
   for (uint32_t j = warp; j < count; j += warps) {
     const uint64_t offset = __ldg(p.active + j) * p.row_bytes;
     const uint8_t* const rows[2] = {p.gate + offset, p.up + offset};
-    float sums[2];
+    float sums[1][2];
     row_dot<F>(rows, wide, p.x, p.cols, sums);
-    if (threadIdx.x % WARP == 0) __stcg(p.h + j, activate(p.activation, sums[0]) * sums[1]);
+    if (threadIdx.x % WARP == 0) __stcg(p.h + j, activate(p.activation, sums[0][0]) * sums[0][1]);
   }
 }
 

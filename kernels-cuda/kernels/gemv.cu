@@ -17,9 +17,9 @@ __device__ __forceinline__ void gemv(const GemvParams& p) {
       F::wide(p.weights, p.row_bytes) && aligned_to_16(reinterpret_cast<uintptr_t>(p.x));
   for (uint32_t j = warp; j < count; j += warps) {
     const uint8_t* const row[1] = {p.weights + __ldg(p.active + j) * p.row_bytes};
-    float sum[1];
+    float sum[1][1];
     row_dot<F>(row, wide, p.x, p.cols, sum);
-    if (threadIdx.x % WARP == 0) __stcg(p.h + j, sum[0]);
+    if (threadIdx.x % WARP == 0) __stcg(p.h + j, sum[0][0]);
   }
 }
 

@@ -91,6 +91,109 @@ typedef struct DownParams {
   uint32_t cols;
 } DownParams;
 
+/** Tokens of a batch at most: a bit of a byte each. */
+#define THRESHER_MAX_BATCH 8u
+/** Dynamic shared memory of a block of `down_batch`, in bytes. */
+#define THRESHER_DOWN_BATCH_SHARED 82048u
+
+/** `h[t][j] = W[active[j]] . x[t]` for `j < *active_count` and every token t of `members[j]`, 0 for the
+ * others. */
+typedef struct GemvBatchParams {
+  /** W, rows of `row_bytes` bytes. */
+  const uint8_t *weights;
+  /** `cols` values a token, token after token. */
+  const float *x;
+  /** Row indices, strictly ascending: those that any token lists. */
+  const uint32_t *active;
+  /** How many of `active` count: read on the device, so a kernel may have written it. */
+  const uint32_t *active_count;
+  /** The tokens that list each of `active`, at least one: bit t for token t. */
+  const uint8_t *members;
+  /** One value per active row and token, those of a token `h_stride` from those of the one before. */
+  float *h;
+  /** Bytes from one row to the next. */
+  uint64_t row_bytes;
+  /** Values from one token of `h` to the next. */
+  uint64_t h_stride;
+  /** Length of a row in values. */
+  uint32_t cols;
+  /** At most `THRESHER_MAX_BATCH`. */
+  uint32_t tokens;
+} GemvBatchParams;
+
+/** `h[t][j] = activation(gate[active[j]] . x[t]) * (up[active[j]] . x[t])` for `j < *active_count` and
+ * every token t of `members[j]`, 0 for the others. */
+typedef struct GateUpBatchParams {
+  /** The gate matrix, rows of `row_bytes` bytes. */
+  const uint8_t *gate;
+  /** The up matrix, of the same shape and format. */
+  const uint8_t *up;
+  /** `cols` values a token, token after token. */
+  const float *x;
+  /** Row indices, strictly ascending: those that any token lists. */
+  const uint32_t *active;
+  /** How many of `active` count. */
+  const uint32_t *active_count;
+  /** The tokens that list each of `active`, at least one: bit t for token t. */
+  const uint8_t *members;
+  /** One value per active row and token, those of a token `h_stride` from those of the one before. */
+  float *h;
+  /** Bytes from one row to the next. */
+  uint64_t row_bytes;
+  /** Values from one token of `h` to the next. */
+  uint64_t h_stride;
+  /** Length of a row in values. */
+  uint32_t cols;
+  /** At most `THRESHER_MAX_BATCH`. */
+  uint32_t tokens;
+  /** `THRESHER_RELU`, `THRESHER_SILU` or `THRESHER_IDENTITY`. */
+  uint32_t activation;
+} GateUpBatchParams;
+
+/** `y[t][c] += h[t][j] * W[active[j]][c]` summed over the `j < *active_count` with token t in
+ * `members[j]`, for every token t. */
+typedef struct DownBatchParams {
+  /** W, neuron-major: one row of `row_bytes` bytes per neuron. */
+  const uint8_t *weights;
+  /** One value per active neuron and token, those of a token `h_stride` from those of the one before.
+   * Values of neurons that the token does not list do not matter. */
+  const float *h;
+  /** Neuron indices, strictly ascending: those that any token lists. */
+  const uint32_t *active;
+  /** How many of `active` count. */
+  const uint32_t *active_count;
+  /** The tokens that list each of `active`: bit t for token t. */
+  const uint8_t *members;
+  /** `cols` values a token, token after token, added to. */
+  float *y;
+  /** Bytes from one row to the next. */
+  uint64_t row_bytes;
+  /** Values from one token of `h` to the next. */
+  uint64_t h_stride;
+  /** Length of a row, and of a token's `y`, in values. */
+  uint32_t cols;
+  /** At most `THRESHER_MAX_BATCH`. */
+  uint32_t tokens;
+} DownBatchParams;
+
+/** `active` = the indices, ascending, that any token lists, and which tokens do. */
+typedef struct UniteParams {
+  /** Each token's indices, strictly ascending, below `neurons`. */
+  const uint32_t *lists[THRESHER_MAX_BATCH];
+  /** How many of them count. */
+  const uint32_t *counts[THRESHER_MAX_BATCH];
+  /** Room for `neurons` indices. */
+  uint32_t *active;
+  /** Where to put how many of `active` were written. */
+  uint32_t *active_count;
+  /** Room for `neurons` bytes: the tokens that list each of `active`, bit t for token t. */
+  uint8_t *members;
+  /** What the indices are below. */
+  uint32_t neurons;
+  /** How many of `lists`, at most `THRESHER_MAX_BATCH`. */
+  uint32_t tokens;
+} UniteParams;
+
 /** `active` = the indices i, ascending, with `scores[i] >= *threshold`. */
 typedef struct SelectThresholdParams {
   /** `count` values. */

@@ -1,8 +1,9 @@
-// Dot products of one x with a row of each of MATRICES matrices, by one warp.
+// Dot products of the x of a token, or of each of some, with a row of each of MATRICES matrices, by one
+// warp.
 //
 //         ├──── span: 32 chunks ────┼── .. IN_FLIGHT spans are asked for before the first is used
 //   row   │lane 0│lane 1│..│lane 31 │lane 0│lane 1│..│lane 31│lane 0 ..
-//   x     │  the same columns, through the cache, once for all the matrices
+//   x     │  the same columns, through the cache, token by token, once for all the matrices
 //
 // In flight per warp: f32, f16 and bf16, 4 spans of 512 bytes a matrix; q8_0, 8 spans of 136; q4_0,
 // 8 spans of 144. For gate_up in f16 that is 4 KiB a warp, 64 KiB a multiprocessor. Keeping 4.8 TB/s
@@ -10,7 +11,7 @@
 // (derived).
 //
 // A lane adds its chunks left to right, then the warp adds its lanes: the order depends on `cols`
-// and the format alone, never on the grid or on alignment.
+// and the format alone, never on the grid, on alignment or on the tokens beside.
 #pragma once
 
 #include "formats.cuh"
@@ -32,6 +33,13 @@ __device__ __forceinline__ void load_x(const float* at, uint32_t present, float 
   }
 }
 
+// The x of one token.
+struct OneX {
+  static constexpr int TOKENS = 1;
+  const float* x;
+  __device__ __forceinline__ const float* of(int) const { return x; }
+};
+
 // One lane's share of a row: where it stands.
 struct Cursor {
   uint32_t column;
@@ -39,10 +47,10 @@ struct Cursor {
 };
 
 // Adds the lane's chunks in the next SPANS spans and moves on. Columns past `present` count as zero.
-template <class F, bool WIDE, uint32_t SPANS, int MATRICES>
-__device__ __forceinline__ void add_spans(const uint8_t* const (&rows)[MATRICES], const float* x,
+template <class F, bool WIDE, uint32_t SPANS, int MATRICES, class X>
+__device__ __forceinline__ void add_spans(const uint8_t* const (&rows)[MATRICES], const X& x,
                                           uint32_t present, Cursor& cursor,
-                                          float (&sums)[MATRICES]) {
+                                          float (&sums)[X::TOKENS][MATRICES]) {
   constexpr uint32_t SPAN = WARP * F::COLUMNS;
   typename F::Chunk chunks[SPANS][MATRICES];
 #pragma unroll
@@ -55,45 +63,72 @@ __device__ __forceinline__ void add_spans(const uint8_t* const (&rows)[MATRICES]
   }
 #pragma unroll
   for (uint32_t i = 0; i < SPANS; ++i) {
-    float values[F::COLUMNS];
-    load_x<WIDE>(x + cursor.column + i * SPAN, present, values);
+    float weights[MATRICES][F::COLUMNS];
 #pragma unroll
-    for (int m = 0; m < MATRICES; ++m) {
-      float weights[F::COLUMNS];
-      F::decode(chunks[i][m], weights);
+    for (int t = 0; t < X::TOKENS; ++t) {
+      float values[F::COLUMNS];
+      load_x<WIDE>(x.of(t) + cursor.column + i * SPAN, present, values);
 #pragma unroll
-      for (uint32_t k = 0; k < F::COLUMNS; ++k) sums[m] = fmaf(weights[k], values[k], sums[m]);
+      for (int m = 0; m < MATRICES; ++m) {
+        if (t == 0) F::decode(chunks[i][m], weights[m]);
+#pragma unroll
+        for (uint32_t k = 0; k < F::COLUMNS; ++k) {
+          sums[t][m] = fmaf(weights[m][k], values[k], sums[t][m]);
+        }
+      }
     }
   }
   cursor.column += SPANS * SPAN;
   cursor.bytes += F::offset(SPANS * SPAN);
 }
 
-template <class F, bool WIDE, int MATRICES>
-__device__ __forceinline__ void lane_dot(const uint8_t* const (&rows)[MATRICES], const float* x,
-                                         uint32_t cols, float (&sums)[MATRICES]) {
-  constexpr uint32_t LAST_CHUNK = (F::IN_FLIGHT - 1) * WARP * F::COLUMNS;
+// Columns of a lane in flight times tokens at most: of the weights' registers, x takes its share, and many
+// tokens are busy with what has come.
+constexpr uint32_t MOST_COLUMNS = 64;
+
+template <class F, bool WIDE, int MATRICES, class X>
+__device__ __forceinline__ void lane_dot(const uint8_t* const (&rows)[MATRICES], const X& x,
+                                         uint32_t cols, float (&sums)[X::TOKENS][MATRICES]) {
+  constexpr uint32_t MOST = MOST_COLUMNS / X::TOKENS / F::COLUMNS;
+  constexpr uint32_t IN_FLIGHT = F::IN_FLIGHT < MOST ? F::IN_FLIGHT : MOST;
+  constexpr uint32_t LAST_CHUNK = (IN_FLIGHT - 1) * WARP * F::COLUMNS;
   const uint32_t first = threadIdx.x % WARP * F::COLUMNS;
   Cursor cursor = {first, F::offset(first)};
-  while (cursor.column + LAST_CHUNK + F::COLUMNS <= cols) {
-    add_spans<F, WIDE, F::IN_FLIGHT>(rows, x, F::COLUMNS, cursor, sums);
+  while (IN_FLIGHT > 1 && cursor.column + LAST_CHUNK + F::COLUMNS <= cols) {
+    add_spans<F, WIDE, IN_FLIGHT>(rows, x, F::COLUMNS, cursor, sums);
   }
   while (cursor.column < cols) {
     add_spans<F, WIDE, 1>(rows, x, cols - cursor.column, cursor, sums);
   }
 }
 
-// Every lane of the warp must call this; every lane gets the sums.
+template <int TOKENS, int MATRICES>
+__device__ __forceinline__ void clear(float (&sums)[TOKENS][MATRICES]) {
+#pragma unroll
+  for (int t = 0; t < TOKENS; ++t) {
+#pragma unroll
+    for (int m = 0; m < MATRICES; ++m) sums[t][m] = 0.f;
+  }
+}
+
+template <int TOKENS, int MATRICES>
+__device__ __forceinline__ void add_lanes(float (&sums)[TOKENS][MATRICES]) {
+#pragma unroll
+  for (int t = 0; t < TOKENS; ++t) {
+#pragma unroll
+    for (int m = 0; m < MATRICES; ++m) sums[t][m] = warp_sum(sums[t][m]);
+  }
+}
+
+// One token. Every lane of the warp must call this; every lane gets the sums.
 template <class F, int MATRICES>
 __device__ __forceinline__ void row_dot(const uint8_t* const (&rows)[MATRICES], bool wide,
-                                        const float* x, uint32_t cols, float (&sums)[MATRICES]) {
-#pragma unroll
-  for (int m = 0; m < MATRICES; ++m) sums[m] = 0.f;
+                                        const float* x, uint32_t cols, float (&sums)[1][MATRICES]) {
+  clear(sums);
   if (wide) {
-    lane_dot<F, true>(rows, x, cols, sums);
+    lane_dot<F, true>(rows, OneX{x}, cols, sums);
   } else {
-    lane_dot<F, false>(rows, x, cols, sums);
+    lane_dot<F, false>(rows, OneX{x}, cols, sums);
   }
-#pragma unroll
-  for (int m = 0; m < MATRICES; ++m) sums[m] = warp_sum(sums[m]);
+  add_lanes(sums);
 }

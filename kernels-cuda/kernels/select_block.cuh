@@ -41,9 +41,11 @@ constexpr uint32_t OWN_SCORES = SLOTS * LANE_SCORES;
 static_assert(OWN_SCORES == 32, "a bit for each score of a lane");
 static_assert(WARPS == WARP, "a lane for each warp's total");
 
+// Totals of the warps, in turns, so that one sum can start while another is still being read.
+using Totals = uint32_t[2][WARPS];
+
 struct Scratch {
-  // Totals of the warps, in turns, so that one sum can start while another is still being read.
-  uint32_t totals[2][WARPS];
+  Totals totals;
   // Indices within the warp's scores, of half its slots.
   uint16_t chosen[WARPS][SLOTS / 2 * SLOT_SCORES];
 };
@@ -94,8 +96,8 @@ struct BlockSum {
 // Adds up a total of each warp. `turn` must alternate from call to call: the totals of one call may
 // be read until the barrier of the next.
 __device__ __forceinline__ BlockSum sum_over_warps(uint32_t warp_total, uint32_t& turn,
-                                                   Scratch& scratch) {
-  uint32_t* const totals = scratch.totals[turn];
+                                                   Totals& both) {
+  uint32_t* const totals = both[turn];
   turn ^= 1;
   if (threadIdx.x % WARP == 0) totals[threadIdx.x / WARP] = warp_total;
   __syncthreads();
@@ -145,7 +147,7 @@ __device__ __forceinline__ uint32_t append(uint32_t bits, const Part& part, uint
   const uint32_t lane = threadIdx.x % WARP;
   const uint32_t warp_first = part.first - lane * LANE_SCORES;
   const Places place = places(bits);
-  const BlockSum sum = sum_over_warps(place.all, turn, scratch);
+  const BlockSum sum = sum_over_warps(place.all, turn, scratch.totals);
   uint16_t* const chosen = scratch.chosen[threadIdx.x / WARP];
 #pragma unroll
   for (uint32_t half = 0; half < 2; ++half) {
@@ -254,7 +256,7 @@ __device__ __forceinline__ void narrow(Cut& cut, uint32_t shift, uint32_t& turn,
   s.bins[low] = 0;
   const uint32_t sum = sum_to_lane(upper + lower);
   const uint32_t warp_total = __shfl_sync(ALL_LANES, sum, WARP - 1);
-  const uint32_t above = sum_over_warps(warp_total, turn, s.scratch).before + sum - upper - lower;
+  const uint32_t above = sum_over_warps(warp_total, turn, s.scratch.totals).before + sum - upper - lower;
   if (FIRST && place >= FIRST_NAN) {
     // NaNs are all equal, whatever their bins.
     if (place == FIRST_NAN && above < cut.wanted) {
@@ -279,7 +281,7 @@ __device__ __forceinline__ void narrow(Cut& cut, uint32_t shift, uint32_t& turn,
 __device__ __forceinline__ uint32_t first_of(uint32_t bits, uint32_t wanted, uint32_t& seen,
                                              uint32_t& turn, Scratch& scratch) {
   const Places place = places(bits);
-  const BlockSum sum = sum_over_warps(place.all, turn, scratch);
+  const BlockSum sum = sum_over_warps(place.all, turn, scratch.totals);
   uint32_t kept = 0;
 #pragma unroll
   for (uint32_t slot = 0; slot < SLOTS; ++slot) {

@@ -4,6 +4,7 @@
 //! A test tool, in this crate for its tests (feature `emulation`): slow, and only where build.rs
 //! found a C++17 compiler on Linux.
 
+mod batch;
 mod step;
 
 use std::ffi::{CString, c_char, c_int, c_void};

@@ -72,6 +72,14 @@ pub enum Error {
         /// The partner's.
         wanted: String,
     },
+    /// No token, or more than one batch takes.
+    #[error("{given} tokens in a batch, wanted 1 to {most}: split the batch, or leave it out")]
+    Batch {
+        /// Tokens given.
+        given: usize,
+        /// The most that are taken.
+        most: usize,
+    },
     /// An active index names a row that does not exist.
     #[error(
         "active[{position}] = {index} is out of range for {rows} rows: \

@@ -1,5 +1,6 @@
 //! The operators on device memory: arguments checked once, kernels launched.
 
+mod batch;
 mod graph;
 mod opened;
 mod roof;
@@ -11,7 +12,7 @@ use std::sync::{Arc, OnceLock};
 use cudarc::{
     driver::{
         CudaContext, CudaFunction, CudaModule, CudaSlice, CudaStream, DevicePtr, DevicePtrMut, DeviceRepr, DriverError,
-        LaunchConfig, PushKernelArg,
+        LaunchConfig, PushKernelArg, sys::CUfunction_attribute,
     },
     nvrtc::Ptx,
 };
@@ -20,7 +21,10 @@ use crate::{
     Activation, Device, Error, Format, KERNELS, Kernel, Operator, Probe,
     active::{Listed, check_active, check_listed},
     launch::Grid,
-    params::{DownParams, GateUpParams, GemvParams, THRESHER_IDENTITY, THRESHER_RELU, THRESHER_SILU},
+    params::{
+        DownParams, GateUpParams, GemvParams, THRESHER_DOWN_BATCH_SHARED, THRESHER_IDENTITY, THRESHER_RELU,
+        THRESHER_SILU,
+    },
     probe::{describe_error, probe_ordinal},
     shape::{Shape, check_length},
 };
@@ -35,6 +39,7 @@ unsafe impl DeviceRepr for DownParams {}
 
 use opened::Opened;
 
+pub use batch::ActiveUnion;
 pub use graph::Graph;
 pub use roof::MemoryRoof;
 pub use select::Count;
@@ -48,8 +53,10 @@ pub struct Gpu {
     device: Device,
     context: Arc<CudaContext>,
     stream: Arc<CudaStream>,
-    /// In the order of [`KERNELS`], up to the step's.
+    /// In the order of [`KERNELS`], up to those of a batch.
     functions: Vec<CudaFunction>,
+    /// The next of them, up to the step's.
+    batched: OnceLock<Vec<CudaFunction>>,
     /// The step's, compiled for this GPU when first wanted: it takes the driver seconds.
     steps: OnceLock<Arc<CudaModule>>,
     /// After all that is on the GPU.
@@ -103,6 +110,11 @@ impl Matrix {
     pub fn row_bytes(&self) -> usize {
         self.shape.row_bytes
     }
+
+    /// Refuses a down matrix that does not belong to `gate`; its format may be another.
+    pub(crate) fn require_shape_of(&self, gate: &Self) -> Result<(), Error> {
+        self.shape.require_rows_and_cols_of("down", &gate.shape)
+    }
 }
 
 impl Vector {
@@ -130,7 +142,8 @@ impl ActiveSet {
 }
 
 impl Gpu {
-    /// Opens GPU `ordinal` and loads every kernel on it. A process opens a GPU once: threads share the `Gpu`.
+    /// Opens GPU `ordinal` and loads the kernels of one token on it; those of batches and steps are loaded when first
+    /// wanted. A process opens a GPU once: threads share the `Gpu`.
     ///
     /// # Errors
     /// No such GPU, one that cannot run the kernels, or one that is open already; the driver refuses a call.
@@ -145,8 +158,8 @@ impl Gpu {
         unsafe { context.disable_event_tracking() };
         // Not the default stream, which cannot be captured into a graph.
         let stream = context.new_stream().map_err(driver("opening a stream"))?;
-        let functions = load_kernels(&context, &device)?;
-        Ok(Self { device, context, stream, functions, steps: OnceLock::new(), opened })
+        let functions = load_kernels(&context, &device, eager_kernels())?;
+        Ok(Self { device, context, stream, functions, batched: OnceLock::new(), steps: OnceLock::new(), opened })
     }
 
     /// What the GPU is.
@@ -364,10 +377,36 @@ impl Gpu {
             block_dim: (grid.threads, 1, 1),
             shared_mem_bytes: grid.shared_bytes,
         };
-        let mut launch = self.stream.launch_builder(&self.functions[kernel.index()]);
+        let mut launch = self.stream.launch_builder(self.function(kernel)?);
         launch.arg(params);
         // SAFETY: promised by the caller.
         unsafe { launch.launch(config) }.map_err(driver(call))?;
+        Ok(())
+    }
+
+    /// Any but a step's.
+    fn function(&self, kernel: Kernel) -> Result<&CudaFunction, Error> {
+        let batched = self.batched.get().into_iter().flatten();
+        let missing = || Error::Driver { call: "looking up a kernel", reason: format!("{kernel} is not loaded") };
+        self.functions.iter().chain(batched).nth(kernel.index()).ok_or_else(missing)
+    }
+
+    /// Loads the kernels of batches, before the first union is there to launch them on: it takes the driver long.
+    fn load_batched(&self) -> Result<(), Error> {
+        if self.batched.get().is_none() {
+            // No step runs meanwhile: see `Opened`.
+            self.synchronize()?;
+            let late = &KERNELS[eager_kernels().len()..];
+            let batched = late.split(|kernel| kernel.operator() == Operator::Step).next().unwrap_or_default();
+            let functions = load_kernels(&self.context, &self.device, batched)?;
+            for (kernel, function) in batched.iter().zip(&functions) {
+                if kernel.operator() == Operator::DownBatch {
+                    allow_shared(function, THRESHER_DOWN_BATCH_SHARED as usize)?;
+                }
+            }
+            // Another thread may have been faster; its functions are as good.
+            let _ = self.batched.set(functions);
+        }
         Ok(())
     }
 
@@ -425,11 +464,15 @@ impl Activation {
     }
 }
 
-fn load_kernels(context: &Arc<CudaContext>, device: &Device) -> Result<Vec<CudaFunction>, Error> {
-    let mut functions = Vec::with_capacity(KERNELS.len());
+/// Those loaded with the GPU.
+fn eager_kernels() -> &'static [Kernel] {
+    KERNELS.split(|kernel| kernel.operator().is_late()).next().unwrap_or_default()
+}
+
+fn load_kernels(context: &Arc<CudaContext>, device: &Device, kernels: &[Kernel]) -> Result<Vec<CudaFunction>, Error> {
+    let mut functions = Vec::with_capacity(kernels.len());
     // Kernels of one module follow each other.
-    let operators = KERNELS.split(|kernel| kernel.operator() == Operator::Step).next().unwrap_or_default();
-    for kernels in operators.chunk_by(|a, b| a.operator().ptx() == b.operator().ptx()) {
+    for kernels in kernels.chunk_by(|a, b| a.operator().ptx() == b.operator().ptx()) {
         let ptx = Ptx::from_src(kernels[0].operator().ptx_on(device));
         let module = context.load_module(ptx).map_err(driver("compiling the embedded PTX"))?;
         for kernel in kernels {
@@ -438,6 +481,12 @@ fn load_kernels(context: &Arc<CudaContext>, device: &Device) -> Result<Vec<CudaF
         }
     }
     Ok(functions)
+}
+
+/// Lets a kernel have so much dynamic shared memory, which without asking is 48 KiB at most.
+fn allow_shared(function: &CudaFunction, bytes: usize) -> Result<(), Error> {
+    let most = CUfunction_attribute::CU_FUNC_ATTRIBUTE_MAX_DYNAMIC_SHARED_SIZE_BYTES;
+    function.set_attribute(most, i32::try_from(bytes).unwrap_or(i32::MAX)).map_err(driver("asking for shared memory"))
 }
 
 fn driver(call: &'static str) -> impl Fn(DriverError) -> Error {

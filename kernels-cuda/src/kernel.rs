@@ -17,18 +17,41 @@ pub enum Operator {
     SelectThreshold,
     /// `active` = the k rows of the largest scores, ascending; of equal scores the lowest rows.
     SelectTopK,
+    /// `active` = the rows that any of some tokens lists, ascending, and which tokens do.
+    Unite,
+    /// [`Operator::Gemv`] for some tokens, each over rows of its own.
+    GemvBatch,
+    /// [`Operator::GateUp`] for some tokens, each over rows of its own.
+    GateUpBatch,
+    /// [`Operator::Down`] for some tokens, each over rows of its own.
+    DownBatch,
     /// Projections, selections and FFNs one after another, in one launch.
     Step,
 }
 
 impl Operator {
     /// Every operator.
-    pub const ALL: [Self; 6] =
-        [Self::Gemv, Self::GateUp, Self::Down, Self::SelectThreshold, Self::SelectTopK, Self::Step];
+    pub const ALL: [Self; 10] = [
+        Self::Gemv,
+        Self::GateUp,
+        Self::Down,
+        Self::SelectThreshold,
+        Self::SelectTopK,
+        Self::Unite,
+        Self::GemvBatch,
+        Self::GateUpBatch,
+        Self::DownBatch,
+        Self::Step,
+    ];
 
     /// Whether it reads weights, and has a kernel for each format of them.
     const fn on_weights(self) -> bool {
-        !matches!(self, Self::SelectThreshold | Self::SelectTopK)
+        !matches!(self, Self::SelectThreshold | Self::SelectTopK | Self::Unite)
+    }
+
+    /// Whether its kernels are compiled for the GPU only when first wanted, which takes the driver long.
+    pub(crate) const fn is_late(self) -> bool {
+        matches!(self, Self::GemvBatch | Self::GateUpBatch | Self::DownBatch | Self::Step)
     }
 
     /// Its name in benches and records.
@@ -39,6 +62,10 @@ impl Operator {
             Self::Down => "down",
             Self::SelectThreshold => "select_threshold",
             Self::SelectTopK => "select_top_k",
+            Self::Unite => "unite",
+            Self::GemvBatch => "gemv_batch",
+            Self::GateUpBatch => "gate_up_batch",
+            Self::DownBatch => "down_batch",
             Self::Step => "step",
         }
     }
@@ -50,6 +77,10 @@ impl Operator {
             Self::GateUp => include_str!("../ptx/gate_up.ptx"),
             Self::Down => include_str!("../ptx/down.ptx"),
             Self::SelectThreshold | Self::SelectTopK => include_str!("../ptx/select.ptx"),
+            Self::Unite => include_str!("../ptx/unite.ptx"),
+            Self::GemvBatch => include_str!("../ptx/gemv_batch.ptx"),
+            Self::GateUpBatch => include_str!("../ptx/gate_up_batch.ptx"),
+            Self::DownBatch => include_str!("../ptx/down_batch.ptx"),
             Self::Step => include_str!("../ptx/step.ptx"),
         }
     }
@@ -70,17 +101,17 @@ impl Operator {
     }
 }
 
-/// One operator for one format of what it reads: weights, or scores, which are f32. Displays as
-/// `gate_up/cuda/f16`.
+/// One operator for one format of what it reads: weights, or scores, which are f32, or lists, which are
+/// u32. Displays as `gate_up/cuda/f16`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct Kernel {
     operator: Operator,
     format: Format,
 }
 
-const COUNT: usize = 4 * Format::ALL.len() + 2;
+const COUNT: usize = 7 * Format::ALL.len() + 3;
 
-/// Every kernel, operator by operator: one for each format of weights, or one for scores.
+/// Every kernel, operator by operator: one for each format of weights, or one for scores or lists.
 pub static KERNELS: [Kernel; COUNT] = all_kernels();
 
 const fn all_kernels() -> [Kernel; COUNT] {
@@ -102,7 +133,7 @@ const fn all_kernels() -> [Kernel; COUNT] {
 
 impl Kernel {
     /// The kernel of `operator` for `format`. A selection has one kernel, for f32 scores, whatever the
-    /// format.
+    /// format, and so has [`Operator::Unite`], for lists.
     pub const fn of(operator: Operator, format: Format) -> Self {
         Self { operator, format: if operator.on_weights() { format } else { Format::F32 } }
     }
@@ -117,14 +148,18 @@ impl Kernel {
         self.operator
     }
 
-    /// Format it reads.
+    /// Format it reads; f32 where it reads no weights.
     pub const fn format(self) -> Format {
         self.format
     }
 
     /// Its name in the PTX, such as `gate_up_f16`.
     pub fn entry(self) -> String {
-        format!("{}_{}", self.operator.name(), self.format)
+        format!("{}_{}", self.operator.name(), self.element())
+    }
+
+    const fn element(self) -> &'static str {
+        if matches!(self.operator, Operator::Unite) { "u32" } else { self.format.name() }
     }
 
     /// Where it stands in [`KERNELS`]; one of them if it is a kernel at all, as every `Self` is.
@@ -135,6 +170,6 @@ impl Kernel {
 
 impl fmt::Display for Kernel {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.pad(&format!("{}/cuda/{}", self.operator.name(), self.format))
+        f.pad(&format!("{}/cuda/{}", self.operator.name(), self.element()))
     }
 }

@@ -1,9 +1,9 @@
 //! How many blocks of how many threads.
 
 use crate::params::{
-    THRESHER_DOWN_COLUMNS, THRESHER_DOWN_THREADS, THRESHER_ROW_BLOCKS_PER_SM, THRESHER_ROW_THREADS,
-    THRESHER_SELECT_CLUSTER_BLOCKS, THRESHER_SELECT_CLUSTER_SHARED, THRESHER_SELECT_CLUSTER_THREADS,
-    THRESHER_SELECT_THREADS,
+    THRESHER_DOWN_BATCH_SHARED, THRESHER_DOWN_COLUMNS, THRESHER_DOWN_THREADS, THRESHER_ROW_BLOCKS_PER_SM,
+    THRESHER_ROW_THREADS, THRESHER_SELECT_CLUSTER_BLOCKS, THRESHER_SELECT_CLUSTER_SHARED,
+    THRESHER_SELECT_CLUSTER_THREADS, THRESHER_SELECT_THREADS,
 };
 
 /// A one-dimensional launch.
@@ -16,7 +16,7 @@ pub(crate) struct Grid {
 }
 
 impl Grid {
-    /// `gemv` and `gate_up`: a warp for each of `active` rows, up to as many blocks as the GPU holds
+    /// `gemv` and `gate_up`, of one token or more: a warp for each of `active` rows, up to as many blocks as the GPU holds
     /// at once; the kernels stride over the rest. `active` may be an upper bound of a count that
     /// only the device knows.
     pub(crate) fn over_rows(active: usize, multiprocessors: u32) -> Self {
@@ -31,6 +31,16 @@ impl Grid {
         Self { blocks: cols.div_ceil(THRESHER_DOWN_COLUMNS), threads: THRESHER_DOWN_THREADS, shared_bytes: 0 }
     }
 
+    /// `down_batch`: the same, and room for a tile of rows.
+    pub(crate) fn over_columns_in_tiles(cols: u32) -> Self {
+        Self { shared_bytes: THRESHER_DOWN_BATCH_SHARED, ..Self::over_columns(cols) }
+    }
+
+    /// `unite`, whatever the number of rows.
+    pub(crate) fn one_block() -> Self {
+        Self { blocks: 1, threads: THRESHER_SELECT_THREADS, shared_bytes: 0 }
+    }
+
     /// `select_threshold` and `select_top_k`, whatever the number of scores: one cluster on Hopper and
     /// newer, one block before.
     pub(crate) fn of_selection(hopper: bool) -> Self {
@@ -41,7 +51,7 @@ impl Grid {
                 shared_bytes: THRESHER_SELECT_CLUSTER_SHARED,
             }
         } else {
-            Self { blocks: 1, threads: THRESHER_SELECT_THREADS, shared_bytes: 0 }
+            Self::one_block()
         }
     }
 }

@@ -4,7 +4,10 @@
 use std::mem::{align_of, offset_of, size_of};
 
 use crate::{emulated, params};
-use params::{DownParams, GateUpParams, GemvParams, SelectThresholdParams, SelectTopKParams, StepParams, StepPhase};
+use params::{
+    DownBatchParams, DownParams, GateUpBatchParams, GateUpParams, GemvBatchParams, GemvParams, SelectThresholdParams,
+    SelectTopKParams, StepParams, StepPhase, UniteParams,
+};
 
 macro_rules! layout {
     ($params:ident: $($field:ident)*) => {
@@ -17,6 +20,11 @@ fn structs_lie_as_the_kernels_read_them() {
     let gemv = layout!(GemvParams: weights x active active_count h row_bytes cols);
     let gate_up = layout!(GateUpParams: gate up x active active_count h row_bytes cols activation);
     let down = layout!(DownParams: weights h active active_count y row_bytes cols);
+    let gemv_batch = layout!(GemvBatchParams: weights x active active_count members h row_bytes h_stride cols tokens);
+    let gate_up_batch = layout!(GateUpBatchParams: gate up x active active_count members h row_bytes h_stride cols
+        tokens activation);
+    let down_batch = layout!(DownBatchParams: weights h active active_count members y row_bytes h_stride cols tokens);
+    let unite = layout!(UniteParams: lists counts active active_count members neurons tokens);
     let select_threshold = layout!(SelectThresholdParams: scores threshold active active_count count);
     let select_top_k = layout!(SelectTopKParams: scores k active active_count count);
     let step_phase = layout!(StepPhase: weights x x_words y y_words residual active active_count threshold computed
@@ -27,6 +35,10 @@ fn structs_lie_as_the_kernels_read_them() {
     assert_eq!(gemv, emulated::layout("GemvParams"));
     assert_eq!(gate_up, emulated::layout("GateUpParams"));
     assert_eq!(down, emulated::layout("DownParams"));
+    assert_eq!(gemv_batch, emulated::layout("GemvBatchParams"));
+    assert_eq!(gate_up_batch, emulated::layout("GateUpBatchParams"));
+    assert_eq!(down_batch, emulated::layout("DownBatchParams"));
+    assert_eq!(unite, emulated::layout("UniteParams"));
     assert_eq!(select_threshold, emulated::layout("SelectThresholdParams"));
     assert_eq!(select_top_k, emulated::layout("SelectTopKParams"));
     assert_eq!(step_phase, emulated::layout("StepPhase"));
@@ -43,6 +55,7 @@ fn constants_are_those_of_the_kernels() {
     same!(
         THRESHER_ROW_THREADS THRESHER_ROW_BLOCKS_PER_SM
         THRESHER_DOWN_THREADS THRESHER_DOWN_BLOCKS_PER_SM THRESHER_DOWN_COLUMNS
+        THRESHER_MAX_BATCH THRESHER_DOWN_BATCH_SHARED
         THRESHER_SELECT_THREADS THRESHER_SELECT_MAX_SCORES
         THRESHER_SELECT_CLUSTER_BLOCKS THRESHER_SELECT_CLUSTER_THREADS THRESHER_SELECT_CLUSTER_SHARED
         THRESHER_RELU THRESHER_SILU THRESHER_IDENTITY

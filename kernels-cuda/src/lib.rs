@@ -7,12 +7,22 @@
 //! | `gemv` | `out[j] = W[active[j]] . x` | row per neuron |
 //! | `gate_up` | `h[j] = act(gate[active[j]] . x) * (up[active[j]] . x)` | row per neuron, twice |
 //! | `down` | `y[c] += sum over j of h[j] * W[active[j]][c]` | row per neuron ("transposed") |
+//! | `gemv_batch`, `gate_up_batch`, `down_batch` | the same for up to eight tokens | each row once |
+//! | `unite` | the rows that any of some tokens lists, and which tokens do | lists |
 //!
 //! Weights are f32, f16, bf16, q8_0 or q4_0 ([`Format`]); activations and sums are f32. `active` lists rows in
 //! strictly ascending order; dense is the list of all rows, through the same code. A list selected on
 //! the GPU ([`Gpu::active_set`]) goes to the operators without passing through the host. No float is
 //! added by atomics, and every sum has an order that depends on shapes alone: equal inputs give equal
 //! bits.
+//!
+//! # Batches
+//! Two to eight tokens go through the FFN together, each over active rows of its own, and a row that several list is
+//! read once. [`Gpu::gemv_batch`], [`Gpu::gate_up_batch`], [`Gpu::down_batch`] and [`Gpu::ffn_batch`] are the
+//! operators above for such tokens. On the device an [`ActiveUnion`] stands for the lists: the rows that any token lists,
+//! and for each a byte with a bit for every token that does; [`Gpu::unite_on_device`] makes one of lists that were
+//! selected there. Each token's result is the same, bit for bit, as by the operator for one token, whatever else is in
+//! the batch. A row never meets a token that does not list it: its infinities and NaNs stay where they are.
 //!
 //! # Steps
 //! [`StepBuilder`] puts the same work together as one launch: a predictor's projections, a selection by
@@ -88,6 +98,7 @@
 //! ```
 
 mod active;
+mod batch;
 #[cfg(emulated)]
 pub mod emulated;
 mod error;
@@ -105,9 +116,10 @@ mod shape;
 mod slices;
 mod step;
 
+pub use batch::{DownToken, FfnToken, MAX_BATCH, RowsToken};
 pub use error::Error;
 pub use format::{Activation, Format, Q4_0_BYTES, Q4_0_LEN, Q8_0_BYTES, Q8_0_LEN};
-pub use gpu::{ActiveSet, Count, Gpu, Graph, Matrix, MemoryRoof, PackedMatrix, Step, StepBuilder, Vector};
+pub use gpu::{ActiveSet, ActiveUnion, Count, Gpu, Graph, Matrix, MemoryRoof, PackedMatrix, Step, StepBuilder, Vector};
 pub use kernel::{KERNELS, Kernel, Operator};
 pub use probe::{Device, Probe, probe};
 pub use step::{List, Rows, Selection, Value};

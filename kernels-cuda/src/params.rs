@@ -13,6 +13,8 @@ pub const THRESHER_SELECT_CLUSTER_SHARED: u32 = 40960;
 pub const THRESHER_SELECT_MAX_SCORES: u32 = 1048576;
 pub const THRESHER_RELU: u32 = 0;
 pub const THRESHER_SILU: u32 = 1;
+pub const THRESHER_MAX_BATCH: u32 = 8;
+pub const THRESHER_DOWN_BATCH_SHARED: u32 = 82048;
 pub const THRESHER_ROOF_THREADS: u32 = 512;
 pub const THRESHER_STEP_THREADS: u32 = 576;
 pub const THRESHER_STEP_CONSUMERS: u32 = 512;
@@ -92,6 +94,104 @@ pub struct DownParams {
     pub row_bytes: u64,
     #[doc = " Length of a row, and of `y`, in values."]
     pub cols: u32,
+}
+#[doc = " `h[t][j] = W[active[j]] . x[t]` for `j < *active_count` and every token t of `members[j]`, 0 for the\n others."]
+#[repr(C)]
+#[derive(Debug, Copy, Clone)]
+pub struct GemvBatchParams {
+    #[doc = " W, rows of `row_bytes` bytes."]
+    pub weights: *const u8,
+    #[doc = " `cols` values a token, token after token."]
+    pub x: *const f32,
+    #[doc = " Row indices, strictly ascending: those that any token lists."]
+    pub active: *const u32,
+    #[doc = " How many of `active` count: read on the device, so a kernel may have written it."]
+    pub active_count: *const u32,
+    #[doc = " The tokens that list each of `active`, at least one: bit t for token t."]
+    pub members: *const u8,
+    #[doc = " One value per active row and token, those of a token `h_stride` from those of the one before."]
+    pub h: *mut f32,
+    #[doc = " Bytes from one row to the next."]
+    pub row_bytes: u64,
+    #[doc = " Values from one token of `h` to the next."]
+    pub h_stride: u64,
+    #[doc = " Length of a row in values."]
+    pub cols: u32,
+    #[doc = " At most `THRESHER_MAX_BATCH`."]
+    pub tokens: u32,
+}
+#[doc = " `h[t][j] = activation(gate[active[j]] . x[t]) * (up[active[j]] . x[t])` for `j < *active_count` and\n every token t of `members[j]`, 0 for the others."]
+#[repr(C)]
+#[derive(Debug, Copy, Clone)]
+pub struct GateUpBatchParams {
+    #[doc = " The gate matrix, rows of `row_bytes` bytes."]
+    pub gate: *const u8,
+    #[doc = " The up matrix, of the same shape and format."]
+    pub up: *const u8,
+    #[doc = " `cols` values a token, token after token."]
+    pub x: *const f32,
+    #[doc = " Row indices, strictly ascending: those that any token lists."]
+    pub active: *const u32,
+    #[doc = " How many of `active` count."]
+    pub active_count: *const u32,
+    #[doc = " The tokens that list each of `active`, at least one: bit t for token t."]
+    pub members: *const u8,
+    #[doc = " One value per active row and token, those of a token `h_stride` from those of the one before."]
+    pub h: *mut f32,
+    #[doc = " Bytes from one row to the next."]
+    pub row_bytes: u64,
+    #[doc = " Values from one token of `h` to the next."]
+    pub h_stride: u64,
+    #[doc = " Length of a row in values."]
+    pub cols: u32,
+    #[doc = " At most `THRESHER_MAX_BATCH`."]
+    pub tokens: u32,
+    #[doc = " `THRESHER_RELU`, `THRESHER_SILU` or `THRESHER_IDENTITY`."]
+    pub activation: u32,
+}
+#[doc = " `y[t][c] += h[t][j] * W[active[j]][c]` summed over the `j < *active_count` with token t in\n `members[j]`, for every token t."]
+#[repr(C)]
+#[derive(Debug, Copy, Clone)]
+pub struct DownBatchParams {
+    #[doc = " W, neuron-major: one row of `row_bytes` bytes per neuron."]
+    pub weights: *const u8,
+    #[doc = " One value per active neuron and token, those of a token `h_stride` from those of the one before.\n Values of neurons that the token does not list do not matter."]
+    pub h: *const f32,
+    #[doc = " Neuron indices, strictly ascending: those that any token lists."]
+    pub active: *const u32,
+    #[doc = " How many of `active` count."]
+    pub active_count: *const u32,
+    #[doc = " The tokens that list each of `active`: bit t for token t."]
+    pub members: *const u8,
+    #[doc = " `cols` values a token, token after token, added to."]
+    pub y: *mut f32,
+    #[doc = " Bytes from one row to the next."]
+    pub row_bytes: u64,
+    #[doc = " Values from one token of `h` to the next."]
+    pub h_stride: u64,
+    #[doc = " Length of a row, and of a token's `y`, in values."]
+    pub cols: u32,
+    #[doc = " At most `THRESHER_MAX_BATCH`."]
+    pub tokens: u32,
+}
+#[doc = " `active` = the indices, ascending, that any token lists, and which tokens do."]
+#[repr(C)]
+#[derive(Debug, Copy, Clone)]
+pub struct UniteParams {
+    #[doc = " Each token's indices, strictly ascending, below `neurons`."]
+    pub lists: [*const u32; 8usize],
+    #[doc = " How many of them count."]
+    pub counts: [*const u32; 8usize],
+    #[doc = " Room for `neurons` indices."]
+    pub active: *mut u32,
+    #[doc = " Where to put how many of `active` were written."]
+    pub active_count: *mut u32,
+    #[doc = " Room for `neurons` bytes: the tokens that list each of `active`, bit t for token t."]
+    pub members: *mut u8,
+    #[doc = " What the indices are below."]
+    pub neurons: u32,
+    #[doc = " How many of `lists`, at most `THRESHER_MAX_BATCH`."]
+    pub tokens: u32,
 }
 #[doc = " `active` = the indices i, ascending, with `scores[i] >= *threshold`."]
 #[repr(C)]

@@ -41,7 +41,19 @@ impl Shape {
         if self == partner {
             return Ok(());
         }
-        Err(Error::Mismatch { operand, given: self.to_string(), wanted: partner.to_string() })
+        Err(self.mismatch(operand, partner))
+    }
+
+    /// The same but for the format.
+    pub(crate) fn require_rows_and_cols_of(&self, operand: &'static str, partner: &Self) -> Result<(), Error> {
+        if (self.rows, self.cols) == (partner.rows, partner.cols) {
+            return Ok(());
+        }
+        Err(self.mismatch(operand, partner))
+    }
+
+    fn mismatch(&self, operand: &'static str, partner: &Self) -> Error {
+        Error::Mismatch { operand, given: self.to_string(), wanted: partner.to_string() }
     }
 }
 

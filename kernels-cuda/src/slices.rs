@@ -60,6 +60,7 @@ impl Gpu {
         self.down_on_device(w, &h, &active, &mut result)?;
         self.download(&result, y)
     }
+
     /// [`Gpu::select_threshold_on_device`] for host slices.
     ///
     /// # Errors

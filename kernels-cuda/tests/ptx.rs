@@ -70,7 +70,7 @@ fn a_kernel_is_found_by_its_name() {
         assert_eq!(Kernel::named(&kernel.to_string()), Some(kernel));
         assert_eq!(Kernel::of(kernel.operator(), kernel.format()), kernel);
     }
-    assert_eq!(KERNELS.iter().collect::<std::collections::HashSet<_>>().len(), 22);
+    assert_eq!(KERNELS.iter().collect::<std::collections::HashSet<_>>().len(), 38);
     let gate_up = Kernel::named("gate_up/cuda/f16").unwrap();
     assert_eq!(gate_up.entry(), "gate_up_f16");
     assert_eq!(Kernel::named("gate_up/cuda/f64"), None);

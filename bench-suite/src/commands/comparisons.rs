@@ -1,12 +1,14 @@
 //! `thresher roof --batch` and `--layout`: the FFN against itself, over several tokens at once and over another layout.
 
 use cost_model::estimate::Estimate;
-use kernels_cpu::Cpu;
+use kernels_cpu::{Cpu, Format};
+use kernels_cuda::Gpu;
 use serde::Serialize;
 
 use crate::{
     Result,
     batches::{BatchRow, batches},
+    gpu,
     layouts::{LayoutRow, layouts},
     measure::Plan,
     output::{TableFormat, print, print_csv, print_json, table},
@@ -21,6 +23,21 @@ pub(super) fn batched(plan: &Plan, format: TableFormat) -> Result<()> {
     for cpu in &widest_of_each_isa(plan)? {
         rows.extend(batches(cpu, &plan.formats, &plan.densities, plan.rounds)?);
     }
+    show(format, &rows, flat_batch, batches_for_people)
+}
+
+/// One to eight tokens at once on the GPU.
+///
+/// # Errors
+/// Not enough device memory; a kernel that computes no numbers.
+pub(super) fn batched_on_gpu(
+    gpu: &Gpu,
+    formats: &[Format],
+    densities: &[f64],
+    rounds: usize,
+    format: TableFormat,
+) -> Result<()> {
+    let rows = gpu::batches::batches(gpu, formats, densities, rounds)?;
     show(format, &rows, flat_batch, batches_for_people)
 }
 
@@ -134,13 +151,15 @@ fn batches_for_people(rows: &[BatchRow]) -> String {
             row.density.to_string(),
             row.threads.to_string(),
             row.batch.to_string(),
-            format!("{:.3}", row.seconds.median * 1e3),
+            format!("{:.4}", row.seconds.median * 1e3),
             format!("{:.1}", row.bytes as f64 / 1e6),
+            format!("{:.1}", row.bytes as f64 / row.seconds.median / 1e9),
             with_interval(&row.ratio),
             with_interval(&row.per_token),
         ]
     });
-    let header = ["isa", "format", "density", "threads", "batch", "ms", "MB", "ratio (95 %)", "per token (95 %)"];
+    let header =
+        ["isa", "format", "density", "threads", "batch", "ms", "MB", "GB/s", "ratio (95 %)", "per token (95 %)"];
     table(&header, 3, lines)
         + "MB: rows that any token names. ratio: time over MB / read bandwidth. per token: time per token over that of a\n\
            token alone. Both are taken in the same round.\n"

@@ -54,7 +54,7 @@ pub struct RoofArguments {
     #[arg(long, value_name = "FILE", requires = "device", conflicts_with_all = ["batch", "layout"])]
     record: Option<PathBuf>,
     /// Time the FFN over 1, 2, 4 and 8 tokens at once instead, on all cores or the most threads named [densities: 0.25,
-    /// 0.1]
+    /// 0.1; on a GPU 0.1, formats bf16 and q8_0]
     #[arg(long)]
     batch: bool,
     /// Time the FFN over three matrices and over neurons in one piece instead, on all cores or the most threads named
@@ -111,15 +111,21 @@ pub fn run(arguments: &RoofArguments) -> Result<()> {
     if let Some(out) = &arguments.record {
         writable_beside(out)?;
     }
-    let asks_cpu = arguments.batch || arguments.layout || !arguments.isa.is_empty() || !arguments.threads.is_empty();
+    let asks_cpu = arguments.layout || !arguments.isa.is_empty() || !arguments.threads.is_empty();
     let (cpu, gpu) = match arguments.device {
         Some(device) => (device == Device::Cpu, device == Device::Gpu),
-        None => (true, !asks_cpu && gpu::is_there()),
+        None => (true, !asks_cpu && !arguments.batch && gpu::is_there()),
     };
     if gpu && asks_cpu {
-        return Err(Failure::input("--isa, --threads, --batch and --layout are of the processor: drop --device gpu"));
+        return Err(Failure::input("--isa, --threads and --layout are of the processor: drop --device gpu"));
     }
     let opened = if gpu { Some(gpu::open()?) } else { None };
+    if let Some(opened) = opened.as_ref().filter(|_| arguments.batch) {
+        let formats = or_default(&arguments.format, &gpu::batches::FORMATS);
+        let densities = or_default(&arguments.density, &gpu::batches::DENSITIES);
+        let rounds = arguments.rounds.map_or(gpu::measure::ROUNDS, |r| r as usize);
+        return comparisons::batched_on_gpu(opened, &formats, &densities, rounds, arguments.table);
+    }
     let plan = cpu_plan(arguments, &machine)?;
     if arguments.batch || arguments.layout {
         let show = if arguments.batch { comparisons::batched } else { comparisons::laid_out };

@@ -7,10 +7,12 @@
 //! | a measurement record out of them | [`measure`] |
 //! | our FFN against the dense one of cuBLAS | [`contest`], [`cublas`] |
 //! | eighty layers in one graph | [`decode`] |
+//! | the FFN over a few tokens at once | [`batches`] |
 //!
 //! What is timed is a graph of many phases over distinct weights, between two events on the device, over the number
 //! of phases: launching is in it as often as it is in a decode that replays a graph for each token.
 
+pub mod batches;
 pub mod chains;
 pub mod contest;
 pub mod cublas;

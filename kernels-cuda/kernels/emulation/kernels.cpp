@@ -1,9 +1,13 @@
 // The kernels, compiled for the host from the sources that nvcc compiles, by name.
 #include "../down.cu"
+#include "../down_batch.cu"
 #include "../gate_up.cu"
+#include "../gate_up_batch.cu"
 #include "../gemv.cu"
+#include "../gemv_batch.cu"
 #include "../select.cu"
 #include "../step.cu"
+#include "../unite.cu"
 #include "faulty.h"
 #include "launch.h"
 
@@ -35,6 +39,22 @@ constexpr Kernel KERNELS[] = {
      [](const void* p) { select_cluster::threshold(*static_cast<const SelectThresholdParams*>(p)); }},
     {"select_top_k_f32 of a cluster",
      [](const void* p) { select_cluster::top_k(*static_cast<const SelectTopKParams*>(p)); }},
+    KERNEL(unite_u32, UniteParams),
+    KERNEL(gemv_batch_f32, GemvBatchParams),
+    KERNEL(gemv_batch_f16, GemvBatchParams),
+    KERNEL(gemv_batch_bf16, GemvBatchParams),
+    KERNEL(gemv_batch_q8_0, GemvBatchParams),
+    KERNEL(gemv_batch_q4_0, GemvBatchParams),
+    KERNEL(gate_up_batch_f32, GateUpBatchParams),
+    KERNEL(gate_up_batch_f16, GateUpBatchParams),
+    KERNEL(gate_up_batch_bf16, GateUpBatchParams),
+    KERNEL(gate_up_batch_q8_0, GateUpBatchParams),
+    KERNEL(gate_up_batch_q4_0, GateUpBatchParams),
+    KERNEL(down_batch_f32, DownBatchParams),
+    KERNEL(down_batch_f16, DownBatchParams),
+    KERNEL(down_batch_bf16, DownBatchParams),
+    KERNEL(down_batch_q8_0, DownBatchParams),
+    KERNEL(down_batch_q4_0, DownBatchParams),
     KERNEL(step_f32, StepParams),       KERNEL(step_f16, StepParams),
     KERNEL(step_bf16, StepParams),      KERNEL(step_q8_0, StepParams),
     KERNEL(step_q4_0, StepParams),
@@ -99,6 +119,26 @@ extern "C" size_t thresher_layout(const char* name, size_t* values, size_t capac
   LAYOUT(DownParams, offsetof(DownParams, weights), offsetof(DownParams, h),
          offsetof(DownParams, active), offsetof(DownParams, active_count), offsetof(DownParams, y),
          offsetof(DownParams, row_bytes), offsetof(DownParams, cols))
+  LAYOUT(GemvBatchParams, offsetof(GemvBatchParams, weights), offsetof(GemvBatchParams, x),
+         offsetof(GemvBatchParams, active), offsetof(GemvBatchParams, active_count),
+         offsetof(GemvBatchParams, members), offsetof(GemvBatchParams, h),
+         offsetof(GemvBatchParams, row_bytes), offsetof(GemvBatchParams, h_stride),
+         offsetof(GemvBatchParams, cols), offsetof(GemvBatchParams, tokens))
+  LAYOUT(GateUpBatchParams, offsetof(GateUpBatchParams, gate), offsetof(GateUpBatchParams, up),
+         offsetof(GateUpBatchParams, x), offsetof(GateUpBatchParams, active),
+         offsetof(GateUpBatchParams, active_count), offsetof(GateUpBatchParams, members),
+         offsetof(GateUpBatchParams, h), offsetof(GateUpBatchParams, row_bytes),
+         offsetof(GateUpBatchParams, h_stride), offsetof(GateUpBatchParams, cols),
+         offsetof(GateUpBatchParams, tokens), offsetof(GateUpBatchParams, activation))
+  LAYOUT(DownBatchParams, offsetof(DownBatchParams, weights), offsetof(DownBatchParams, h),
+         offsetof(DownBatchParams, active), offsetof(DownBatchParams, active_count),
+         offsetof(DownBatchParams, members), offsetof(DownBatchParams, y),
+         offsetof(DownBatchParams, row_bytes), offsetof(DownBatchParams, h_stride),
+         offsetof(DownBatchParams, cols), offsetof(DownBatchParams, tokens))
+  LAYOUT(UniteParams, offsetof(UniteParams, lists), offsetof(UniteParams, counts),
+         offsetof(UniteParams, active), offsetof(UniteParams, active_count),
+         offsetof(UniteParams, members), offsetof(UniteParams, neurons),
+         offsetof(UniteParams, tokens))
   LAYOUT(SelectThresholdParams, offsetof(SelectThresholdParams, scores),
          offsetof(SelectThresholdParams, threshold), offsetof(SelectThresholdParams, active),
          offsetof(SelectThresholdParams, active_count), offsetof(SelectThresholdParams, count))
@@ -133,6 +173,8 @@ extern "C" int64_t thresher_constant(const char* name) {
   CONSTANT(THRESHER_DOWN_THREADS)
   CONSTANT(THRESHER_DOWN_BLOCKS_PER_SM)
   CONSTANT(THRESHER_DOWN_COLUMNS)
+  CONSTANT(THRESHER_MAX_BATCH)
+  CONSTANT(THRESHER_DOWN_BATCH_SHARED)
   CONSTANT(THRESHER_SELECT_THREADS)
   CONSTANT(THRESHER_SELECT_CLUSTER_BLOCKS)
   CONSTANT(THRESHER_SELECT_CLUSTER_THREADS)

@@ -4,10 +4,10 @@ use std::sync::Arc;
 
 use cudarc::driver::{
     CudaFunction, CudaSlice, CudaStream, DevicePtr, DevicePtrMut, DeviceRepr, LaunchConfig, PushKernelArg, result,
-    sys::{CUdevice_attribute, CUfunction_attribute},
+    sys::CUdevice_attribute,
 };
 
-use super::{Gpu, driver, opened::Opened};
+use super::{Gpu, allow_shared, driver, opened::Opened};
 use crate::{
     Activation, Error, Format, Kernel, Operator,
     active::check_active,
@@ -232,12 +232,7 @@ impl<'gpu> StepBuilder<'gpu> {
             write_words(&gpu.stream, Some(words), &[threshold.to_bits()])?;
         }
         let function = gpu.step_function(Kernel::of(Operator::Step, plan.format()))?;
-        function
-            .set_attribute(
-                CUfunction_attribute::CU_FUNC_ATTRIBUTE_MAX_DYNAMIC_SHARED_SIZE_BYTES,
-                i32::try_from(bound.shared_bytes).unwrap_or(i32::MAX),
-            )
-            .map_err(driver("asking for shared memory"))?;
+        allow_shared(&function, bound.shared_bytes)?;
         gpu.synchronize()?;
         Ok(Step { stream: gpu.stream.clone(), plan, bound, function, _opened: gpu.opened.clone() })
     }

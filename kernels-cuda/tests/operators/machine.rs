@@ -5,7 +5,7 @@ use std::{
     sync::{Mutex, MutexGuard, OnceLock, PoisonError},
 };
 
-use kernels_cuda::{Activation, Gpu, Probe, probe};
+use kernels_cuda::{Activation, DownToken, Gpu, Probe, RowsToken, probe};
 
 use crate::problem::Weights;
 
@@ -23,6 +23,16 @@ pub(crate) trait Machine {
     fn down(&self, w: &Weights, h: &[f32], active: &[u32], y: &mut [f32]) -> Result<(), String>;
     fn select_threshold(&self, scores: &[f32], threshold: f32) -> Result<Vec<u32>, String>;
     fn select_top_k(&self, scores: &[f32], k: usize) -> Result<Vec<u32>, String>;
+    fn gemv_batch(&self, w: &Weights, tokens: &mut [RowsToken<'_>]) -> Result<(), String>;
+    fn gate_up_batch(
+        &self,
+        matrices: [&Weights; 2],
+        activation: Activation,
+        tokens: &mut [RowsToken<'_>],
+    ) -> Result<(), String>;
+    fn down_batch(&self, w: &Weights, tokens: &mut [DownToken<'_>]) -> Result<(), String>;
+    /// The union of lists of rows below `neurons`, and the tokens that list each.
+    fn unite(&self, neurons: usize, lists: &[&[u32]]) -> Result<(Vec<u32>, Vec<u8>), String>;
 }
 
 #[cfg(emulated)]
@@ -52,6 +62,27 @@ impl Machine for kernels_cuda::emulated::Emulator {
 
     fn select_top_k(&self, scores: &[f32], k: usize) -> Result<Vec<u32>, String> {
         self.select_top_k(scores, k).map_err(|e| e.to_string())
+    }
+
+    fn gemv_batch(&self, w: &Weights, tokens: &mut [RowsToken<'_>]) -> Result<(), String> {
+        self.gemv_batch(w.shape(), &w.bytes, tokens).map_err(|e| e.to_string())
+    }
+
+    fn gate_up_batch(
+        &self,
+        [gate, up]: [&Weights; 2],
+        activation: Activation,
+        tokens: &mut [RowsToken<'_>],
+    ) -> Result<(), String> {
+        self.gate_up_batch(gate.shape(), &gate.bytes, &up.bytes, activation, tokens).map_err(|e| e.to_string())
+    }
+
+    fn down_batch(&self, w: &Weights, tokens: &mut [DownToken<'_>]) -> Result<(), String> {
+        self.down_batch(w.shape(), &w.bytes, tokens).map_err(|e| e.to_string())
+    }
+
+    fn unite(&self, neurons: usize, lists: &[&[u32]]) -> Result<(Vec<u32>, Vec<u8>), String> {
+        self.unite(neurons, lists).map_err(|e| e.to_string())
     }
 }
 
@@ -87,6 +118,39 @@ impl Machine for Gpu {
 
     fn select_top_k(&self, scores: &[f32], k: usize) -> Result<Vec<u32>, String> {
         self.select_top_k(scores, k).map_err(|e| e.to_string())
+    }
+
+    fn gemv_batch(&self, w: &Weights, tokens: &mut [RowsToken<'_>]) -> Result<(), String> {
+        self.upload(w.format, w.rows, w.cols, &w.bytes)
+            .and_then(|w| self.gemv_batch(&w, tokens))
+            .map_err(|e| e.to_string())
+    }
+
+    fn gate_up_batch(
+        &self,
+        [gate, up]: [&Weights; 2],
+        activation: Activation,
+        tokens: &mut [RowsToken<'_>],
+    ) -> Result<(), String> {
+        let upload = |w: &Weights| self.upload(w.format, w.rows, w.cols, &w.bytes);
+        let mut run = || self.gate_up_batch(&upload(gate)?, &upload(up)?, activation, tokens);
+        run().map_err(|e| e.to_string())
+    }
+
+    fn down_batch(&self, w: &Weights, tokens: &mut [DownToken<'_>]) -> Result<(), String> {
+        self.upload(w.format, w.rows, w.cols, &w.bytes)
+            .and_then(|w| self.down_batch(&w, tokens))
+            .map_err(|e| e.to_string())
+    }
+
+    fn unite(&self, neurons: usize, lists: &[&[u32]]) -> Result<(Vec<u32>, Vec<u8>), String> {
+        let run = || {
+            let lists = lists.iter().map(|list| self.upload_active(list)).collect::<Result<Vec<_>, _>>()?;
+            let mut union = self.active_union(lists.len(), neurons)?;
+            self.unite_on_device(&lists.iter().collect::<Vec<_>>(), &mut union)?;
+            self.download_union(&union)
+        };
+        run().map_err(|e: kernels_cuda::Error| e.to_string())
     }
 }
 

@@ -2,6 +2,7 @@
 //! kernels, in several orders of threads, and on the GPU where there is one.
 #![allow(clippy::unwrap_used, reason = "a test stops at the first surprise")]
 
+mod batch;
 mod exact;
 mod machine;
 mod problem;
