@@ -1,20 +1,26 @@
 //! Numbers with intervals, and how intervals add.
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 /// A measured median with the confidence interval of that median.
-#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Estimate {
     /// Median.
+    #[schemars(extend("exclusiveMinimum" = 0.0))]
     pub median: f64,
     /// Lower end of the interval.
+    #[schemars(extend("exclusiveMinimum" = 0.0))]
     pub low: f64,
     /// Upper end of the interval.
+    #[schemars(extend("exclusiveMinimum" = 0.0))]
     pub high: f64,
     /// Coverage of the interval, such as 0.95.
+    #[schemars(extend("exclusiveMinimum" = 0.0, "exclusiveMaximum" = 1.0))]
     pub confidence: f64,
     /// Samples behind it.
+    #[schemars(range(min = 1))]
     pub samples: u64,
 }
 

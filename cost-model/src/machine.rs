@@ -1,5 +1,6 @@
 //! The machine a measurement belongs to.
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::hash::short_hash;
@@ -11,7 +12,7 @@ pub const CUDA: &str = "cuda";
 ///
 /// A record is of one of the two. That of a GPU has [`CUDA`] as its only instruction set and says of the processor what
 /// host the GPU was in; bandwidth and memory are then those of the GPU.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Machine {
     /// CPU model name.
@@ -39,7 +40,7 @@ pub struct Machine {
 }
 
 /// A GPU.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Gpu {
     /// Product name.

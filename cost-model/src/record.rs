@@ -4,6 +4,7 @@ use std::fmt;
 use std::path::Path;
 
 use jiff::Timestamp;
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::atomic::write_atomically;
@@ -17,10 +18,12 @@ use crate::origin::Origin;
 pub const SCHEMA: &str = "thresher-record/1";
 
 /// Everything measured on one machine by one build.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
+#[schemars(title = "Thresher measurement record")]
 pub struct Record {
-    /// [`SCHEMA`].
+    /// Version of the format.
+    #[schemars(extend("const" = SCHEMA))]
     pub schema: String,
     /// Where it was measured.
     pub machine: Machine,
@@ -29,18 +32,19 @@ pub struct Record {
     /// Read bandwidth of main memory, or of the GPU's own.
     pub bandwidth: Vec<Bandwidth>,
     /// Bandwidth of a copy within a GPU's memory, bytes read plus bytes written: what others call the bandwidth of a GPU.
-    /// A kernel that only reads is faster, so the roof is [`bandwidth`](Self::bandwidth). Absent for a processor.
+    /// A kernel that only reads is faster, so the roof is `bandwidth`. Absent for a processor.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub copy_bandwidth: Option<Estimate>,
     /// Share of the weights that lay on huge pages while they were read; absent where the system does not tell.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 0.0, max = 1.0))]
     pub huge_page_share: Option<f64>,
     /// Operators.
     pub measurements: Vec<Measurement>,
 }
 
 /// Which build measured, and when.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Provenance {
     /// Version of the program.
@@ -56,7 +60,7 @@ pub struct Provenance {
 }
 
 /// Read bandwidth of memory, over buffers far larger than the caches.
-#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Bandwidth {
     /// Threads that read; 1 for a GPU.
@@ -66,7 +70,7 @@ pub struct Bandwidth {
 }
 
 /// One operator, timed.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Measurement {
     /// What was computed.
@@ -82,6 +86,7 @@ pub struct Measurement {
     /// Length of the vector that each row meets.
     pub cols: usize,
     /// Share of rows computed; 1 for predictor and select, which read all they are given.
+    #[schemars(range(min = 0.0, max = 1.0))]
     pub density: f64,
     /// Threads; 1 for a GPU.
     pub threads: usize,
@@ -309,6 +314,17 @@ impl Record {
         self.check(&name)?;
         let json = self.json().map_err(|e| RecordError::Malformed { name: name.clone(), what: e.to_string() })?;
         write_atomically(path, json.as_bytes()).map_err(|source| RecordError::Io { name, source })
+    }
+
+    /// The JSON Schema of records, as published in `cost-model/data/record.schema.json`, with a newline at its end.
+    ///
+    /// It says what fields there are and what they hold. What holds between them (ends of intervals in order, nothing
+    /// twice, nothing faster than memory), [`Record::parse`] alone checks.
+    ///
+    /// # Errors
+    /// None in practice: a schema serialises.
+    pub fn json_schema() -> serde_json::Result<String> {
+        serde_json::to_string_pretty(&schemars::schema_for!(Self)).map(|json| json + "\n")
     }
 
     /// The record as JSON, with a newline at its end.

@@ -249,7 +249,8 @@ fn for_people(rows: &[RoofRow], measurements: &[(&Record, &Measurement)]) -> Str
         let detail = match (&m.policy, m.rank) {
             (Some(policy), _) => policy.clone(),
             (None, Some(rank)) => format!("rank {rank}"),
-            (None, None) => row.density.to_string(),
+            // Of a gate that lets a share through, as far as anyone wants to read it.
+            (None, None) => ((row.density * 1e4).round() / 1e4).to_string(),
         };
         let interval = m.ratio.map_or_else(String::new, |r| format!("{:.2} to {:.2}", r.low, r.high));
         // A share of it says nothing about what lies in a cache.
@@ -261,9 +262,9 @@ fn for_people(rows: &[RoofRow], measurements: &[(&Record, &Measurement)]) -> Str
             row.format.clone(),
             detail,
             row.threads.to_string(),
-            format!("{:.3}", row.seconds * 1e3),
+            ms(row.seconds),
             format!("{:.1}", row.bytes as f64 / 1e6),
-            row.roof_seconds.map_or_else(String::new, |s| format!("{:.3}", s * 1e3)),
+            row.roof_seconds.map_or_else(String::new, ms),
             row.ratio.map_or_else(String::new, |r| format!("{r:.2}")),
             interval,
         ];
@@ -281,6 +282,12 @@ fn for_people(rows: &[RoofRow], measurements: &[(&Record, &Measurement)]) -> Str
         + "ratio: time over bytes / read bandwidth, both taken in the same round; 1 is the limit of memory.\n\
            select reads scores out of a cache, so its ratio to memory may be below 1.\n"
         + copy
+}
+
+/// Milliseconds, with the tens of nanoseconds where a GPU takes microseconds.
+fn ms(seconds: f64) -> String {
+    let digits = if seconds < 1e-4 { 5 } else { 3 };
+    format!("{:.digits$}", 1e3 * seconds)
 }
 
 /// Whole layers and single launches on the GPU.
