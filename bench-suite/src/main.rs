@@ -30,6 +30,8 @@ enum Command {
     Per(commands::per::PerArguments),
     /// Hold every operator against this machine's measured memory roof
     Roof(commands::roof::RoofArguments),
+    /// Say how close kernels came to the roof, commit by commit, from records alone
+    History(commands::history::HistoryArguments),
     /// Say how far what is composed is from what is decoded for real
     Validate(commands::validate::ValidateArguments),
     /// Hold what a change must not make worse against what it was
@@ -79,6 +81,7 @@ fn run(command: &Command) -> Result<()> {
         Command::Compose(arguments) => commands::compose::run(arguments),
         Command::Per(arguments) => commands::per::run(arguments),
         Command::Roof(arguments) => commands::roof::run(arguments),
+        Command::History(arguments) => commands::history::run(arguments),
         Command::Validate(arguments) => commands::validate::run(arguments),
         Command::Gate(arguments) => commands::gate::run(arguments),
         Command::Peers(arguments) => commands::peers::run(arguments),

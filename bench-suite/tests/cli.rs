@@ -306,3 +306,25 @@ fn bad_use_is_told_in_one_line() {
     assert!(done(&["--help"]).contains("report"));
     assert!(done(&["--version"]).contains(env!("CARGO_PKG_VERSION")));
 }
+
+#[test]
+fn history_draws_records_of_several_commits() {
+    let folder = tempfile::tempdir().unwrap();
+    let page = folder.path().join("history.html");
+    let record = record();
+    let earlier = folder.path().join("earlier.json");
+    let json = fs::read_to_string(&record).unwrap();
+    let commit = json.split("\"commit\": \"").nth(1).unwrap().split('"').next().unwrap();
+    fs::write(&earlier, json.replace(commit, "0123456789ab")).unwrap();
+
+    let printed = done(&["history", text(&record), text(&earlier), "--out", text(&page)]);
+    assert!(printed.contains("0123456") && printed.contains(&commit[..7]), "{printed}");
+    assert!(fs::read_to_string(&page).unwrap().contains("<polyline"));
+    let csv = done(&["history", text(&record), text(&earlier), "--csv"]);
+    assert!(csv.starts_with("machine,kernel,commit,date,share,share_low,share_high\n"), "{csv}");
+    assert!(csv.lines().any(|line| line.contains("0123456789ab")), "{csv}");
+
+    let nowhere = folder.path().join("no/such/folder.html");
+    refused(&["history", text(&record), "--out", text(&nowhere)], &["check the path"]);
+    refused(&["history", text(&folder.path().join("none.json"))], &["no such record"]);
+}

@@ -17,6 +17,7 @@
 //! | dollars | [`money`] |
 //! | PER in three forms | [`per`], [`anchors`], [`per_table`] |
 //! | ours against the dense kernels of others | [`peers`] |
+//! | shares of the roof over commits | [`history`] |
 //! | assumptions of a run | [`scenario`] |
 //! | rows for CSV and JSON | [`table`] |
 //! | the report, as data and as one HTML page | [`report`], [`correlation`], [`page`] |
@@ -77,6 +78,7 @@ pub mod fit;
 pub mod format;
 pub mod harness;
 mod hash;
+pub mod history;
 pub mod machine;
 pub mod memory;
 pub mod model;

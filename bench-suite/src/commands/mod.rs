@@ -7,6 +7,7 @@ pub mod decode;
 pub mod doctor;
 pub mod eval;
 pub mod gate;
+pub mod history;
 pub mod inspect;
 pub mod logits;
 pub mod measure;

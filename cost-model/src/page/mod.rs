@@ -6,6 +6,7 @@
 mod accuracy;
 mod chart;
 mod figure;
+mod history;
 mod kind;
 mod peers;
 mod plots;
@@ -16,6 +17,7 @@ use maud::{DOCTYPE, Markup, PreEscaped, html};
 
 use crate::report::Report;
 
+pub use history::history_html;
 pub use peers::{peers_html, peers_svg};
 
 use figure::Sources;
