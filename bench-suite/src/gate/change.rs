@@ -60,13 +60,13 @@ impl Contest {
         let progress = progress_bar((self.formats.len() + usize::from(self.selection)) as u64);
         for group in groups {
             progress.set_message(group.map_or_else(|| "selection".to_owned(), |format| format!("kernels in {format}")));
-            let mut workers = [start(before, group)?, start(after, group)?];
-            let [offered, wanted] = workers.each_ref().map(|worker| worker.offers().to_vec());
+            let mut pair = Pair::start([before, after], group)?;
+            let [offered, wanted] = [0, 1].map(|side| pair.workers[side].offers().to_vec());
             let both = wanted.iter().enumerate().filter_map(|(index, offer)| {
                 Some((offered.iter().position(|other| other.id == offer.id)?, index, &offer.id))
             });
             for (before, after, id) in both.filter(|(.., id)| self.only.as_ref().is_none_or(|only| id.contains(only))) {
-                if let Some(row) = self.row(&mut workers, [before, after], id)?
+                if let Some(row) = self.row(&mut pair, [before, after], id)?
                     && !seen(row)
                 {
                     return Ok(());
@@ -78,12 +78,17 @@ impl Contest {
         Ok(())
     }
 
-    fn row(&self, [before, after]: &mut [Worker; 2], indices: [usize; 2], id: &str) -> Result<Option<Row>> {
+    fn row(&self, pair: &mut Pair<'_>, indices: [usize; 2], id: &str) -> Result<Option<Row>> {
         let (mut seconds, mut shares) = ([Vec::new(), Vec::new()], Vec::new());
-        let decision = decide(self.limit, self.rounds, |rounds| {
+        let mut last = 0;
+        let decision = decide(self.limit, self.rounds, |attempt, rounds| {
+            if attempt != last {
+                pair.start_again()?;
+                last = attempt;
+            }
             in_turn(rounds, &mut |is_after| {
-                let (worker, side) = if is_after { (&mut *after, 1) } else { (&mut *before, 0) };
-                let timing = worker.time(indices[side])?;
+                let side = usize::from(is_after);
+                let timing = pair.workers[side].time(indices[side])?;
                 seconds[side].push(timing.seconds);
                 if is_after {
                     shares.push(1.0 / timing.ratio());
@@ -99,6 +104,33 @@ impl Contest {
             decision,
             share_of_roof,
         }))
+    }
+}
+
+/// Both builds, each with a worker.
+struct Pair<'a> {
+    builds: [Build<'a>; 2],
+    group: Option<Format>,
+    /// Before, and after.
+    workers: Vec<Worker>,
+}
+
+impl<'a> Pair<'a> {
+    fn start(builds: [Build<'a>; 2], group: Option<Format>) -> Result<Self> {
+        let workers = builds.into_iter().map(|build| start(build, group)).collect::<Result<_>>()?;
+        Ok(Self { builds, group, workers })
+    }
+
+    /// Starts both anew, the other one first. Where in memory a process has its weights, and on which core its thread,
+    /// stays as it is for as long as it runs: only another process tells whether that is what made the difference.
+    fn start_again(&mut self) -> Result<()> {
+        // There is memory for two.
+        self.workers.clear();
+        for build in self.builds.into_iter().rev() {
+            self.workers.push(start(build, self.group)?);
+        }
+        self.workers.reverse();
+        Ok(())
     }
 }
 

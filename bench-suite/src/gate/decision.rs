@@ -50,14 +50,15 @@ impl Decision {
     }
 }
 
-/// Decides whether a ratio exceeds `limit`. `more` gives as many ratios as it is asked for, of rounds just run.
+/// Decides whether a ratio exceeds `limit`. `more` gives as many ratios as it is asked for, of rounds just run; it is told
+/// the number of the attempt first, from 0.
 ///
 /// # Errors
 /// Those of `more`; a ratio that is no positive number.
-pub fn decide(limit: f64, rounds: Rounds, mut more: impl FnMut(usize) -> Result<Vec<f64>>) -> Result<Decision> {
+pub fn decide(limit: f64, rounds: Rounds, mut more: impl FnMut(usize, usize) -> Result<Vec<f64>>) -> Result<Decision> {
     let mut attempts = Vec::new();
-    for _ in 0..ATTEMPTS {
-        let estimate = attempt(limit, rounds, &mut more)?;
+    for attempt in 0..ATTEMPTS {
+        let estimate = estimate(limit, rounds, &mut |rounds| more(attempt, rounds))?;
         attempts.push(estimate);
         if estimate.low <= limit {
             return Ok(Decision { limit, attempts, holds: true });
@@ -66,7 +67,7 @@ pub fn decide(limit: f64, rounds: Rounds, mut more: impl FnMut(usize) -> Result<
     Ok(Decision { limit, attempts, holds: false })
 }
 
-fn attempt(limit: f64, rounds: Rounds, more: &mut impl FnMut(usize) -> Result<Vec<f64>>) -> Result<Estimate> {
+fn estimate(limit: f64, rounds: Rounds, more: &mut dyn FnMut(usize) -> Result<Vec<f64>>) -> Result<Estimate> {
     let mut ratios = Vec::new();
     loop {
         let new = more(rounds.step.max(1))?;
@@ -140,7 +141,7 @@ mod tests {
     fn failures(slowdown: f64, limit: f64) -> usize {
         let failed = |seed: &u64| {
             let mut machine = Machine::new(*seed);
-            !decide(limit, Rounds::USUAL, |rounds| Ok(machine.ratios(rounds, slowdown))).unwrap().holds
+            !decide(limit, Rounds::USUAL, |_, rounds| Ok(machine.ratios(rounds, slowdown))).unwrap().holds
         };
         (0..1000).filter(failed).count()
     }
@@ -157,15 +158,13 @@ mod tests {
 
     #[test]
     fn one_bad_attempt_decides_nothing() {
-        let mut calls = 0;
-        let decision = decide(1.1, Rounds { step: 8, most: 8 }, |rounds| {
-            calls += 1;
-            Ok(vec![if calls == 1 { 1.5 } else { 1.0 }; rounds])
+        let decision = decide(1.1, Rounds { step: 8, most: 8 }, |attempt, rounds| {
+            Ok(vec![if attempt == 0 { 1.5 } else { 1.0 }; rounds])
         });
         let decision = decision.unwrap();
         assert!(decision.holds);
         assert_eq!(decision.attempts.iter().map(|e| e.median).collect::<Vec<_>>(), [1.5, 1.0]);
-        let broken = decide(1.1, Rounds::USUAL, |rounds| Ok(vec![1.2; rounds])).unwrap();
+        let broken = decide(1.1, Rounds::USUAL, |_, rounds| Ok(vec![1.2; rounds])).unwrap();
         assert!(!broken.holds);
         assert_eq!(broken.attempts.len(), ATTEMPTS);
     }
@@ -173,7 +172,7 @@ mod tests {
     #[test]
     fn an_undecided_attempt_goes_on_until_it_is_decided_or_out_of_rounds() {
         let mut given = 0;
-        let decision = decide(1.0, Rounds { step: 10, most: 40 }, |rounds| {
+        let decision = decide(1.0, Rounds { step: 10, most: 40 }, |_, rounds| {
             given += rounds;
             // Above the limit in three rounds of five.
             Ok((0..rounds).map(|i| if i % 5 < 2 { 0.9 } else { 1.1 }).collect())
@@ -196,7 +195,7 @@ mod tests {
     #[test]
     fn times_that_are_none_are_refused() {
         for bad in [vec![], vec![f64::NAN], vec![0.0], vec![f64::INFINITY]] {
-            assert_eq!(decide(1.0, Rounds::USUAL, |_| Ok(bad.clone())).unwrap_err().code, 2);
+            assert_eq!(decide(1.0, Rounds::USUAL, |_, _| Ok(bad.clone())).unwrap_err().code, 2);
         }
     }
 }

@@ -80,7 +80,7 @@ impl Contest {
 
     fn beside_roof(&self, bench: &mut Bench, limit: Option<f64>, (cpu, own): Side<'_, '_>) -> Result<Option<Row>> {
         let Some(limit) = limit.filter(|_| self.wants(own)) else { return Ok(None) };
-        let decision = decide(limit, self.rounds, |rounds| {
+        let decision = decide(limit, self.rounds, |_, rounds| {
             (0..rounds).map(|_| Ok(bench.seconds_and_roof(cpu, own)?.ratio())).collect()
         })?;
         Ok(Some(Row { kernel: own.subject.kernel.clone(), beside: "roof", decision }))
@@ -94,7 +94,7 @@ impl Contest {
         [(cpu, own), (other_cpu, other)]: [Side<'_, '_>; 2],
     ) -> Result<Option<Row>> {
         let Some(limit) = limit.filter(|_| self.wants(own)) else { return Ok(None) };
-        let decision = decide(limit, self.rounds, |rounds| {
+        let decision = decide(limit, self.rounds, |_, rounds| {
             in_turn(rounds, &mut |is_own| {
                 if is_own { bench.seconds_a_byte(cpu, own) } else { bench.seconds_a_byte(other_cpu, other) }
             })
