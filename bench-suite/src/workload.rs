@@ -141,6 +141,11 @@ impl Work {
 /// Hidden states that a gate takes turns on, so that not the same neurons survive twice in a row.
 const GATED_TOKENS: u64 = 2;
 
+/// Neurons that a density is of, at least one.
+pub(crate) fn neurons_at(density: f64) -> usize {
+    ((density * NEURONS as f64).round() as usize).clamp(1, NEURONS)
+}
+
 /// What lets a share of a layer's neurons through.
 pub(crate) struct Gate {
     pub(crate) activation: Activation,
@@ -372,7 +377,7 @@ impl Layer {
     pub fn ffn_gate_first<'a>(&'a self, cpu: &'a Cpu, density: f64) -> Result<Case<'a>> {
         let [gate, up, down] = self.ffn()?;
         let all: Vec<u32> = (0..NEURONS as u32).collect();
-        let wanted = ((density * NEURONS as f64).round() as usize).clamp(1, NEURONS);
+        let wanted = neurons_at(density);
         let mut gates = vec![0.0; NEURONS];
         let mut tokens = Vec::new();
         for token in 0..GATED_TOKENS {

@@ -17,6 +17,8 @@ use cudarc::{
     nvrtc::Ptx,
 };
 
+use opened::Opened;
+
 use crate::{
     Activation, Device, Error, Format, KERNELS, Kernel, Operator, Probe,
     active::{Listed, check_active, check_listed},
@@ -36,8 +38,6 @@ unsafe impl DeviceRepr for GemvParams {}
 unsafe impl DeviceRepr for GateUpParams {}
 // SAFETY: as above.
 unsafe impl DeviceRepr for DownParams {}
-
-use opened::Opened;
 
 pub use batch::ActiveUnion;
 pub use graph::Graph;

@@ -14,6 +14,7 @@ use kernels_cpu::{
 use kernels_cuda::{Activation, ActiveUnion, Gpu, Matrix, Vector};
 
 use super::{
+    chains::are_worth_timing,
     gpu_format,
     layers::{Host, require_memory},
     measure::{BANDWIDTH_BYTES, Other, Roof, run_rounds},
@@ -114,7 +115,7 @@ impl<'gpu> Layer<'gpu> {
         ffns.enqueue()?;
         let mut values = vec![f32::NAN; batch * SHAPE.hidden];
         gpu.download(&ffns.y, &mut values)?;
-        if values.iter().any(|value| !value.is_finite()) || values.iter().all(|&value| value == 0.0) {
+        if !are_worth_timing(&values) {
             return Err(Failure::short(format!("FFNs of {batch} tokens make no numbers, or zeros alone: not timed")));
         }
         Ok(ffns)

@@ -18,7 +18,7 @@ use super::layers::Ffn;
 use crate::{
     Failure, Result,
     timing::nearest_rank,
-    workload::{Gate, SHAPE},
+    workload::{Gate, SHAPE, neurons_at},
 };
 
 /// The largest element of x. An FFN of random weights up to 1/16 makes about fifty times the square of its input: here,
@@ -126,7 +126,7 @@ pub fn projections(
 /// Not enough device memory; gates that are not numbers.
 pub fn gate_first_ffns(gpu: &Gpu, format: Format, layers: &[Ffn], density: f64, count: usize) -> Result<(Chain, f64)> {
     let gates = gates(gpu, format, layers)?;
-    let wanted = ((density * SHAPE.intermediate as f64).round() as usize).clamp(1, SHAPE.intermediate);
+    let wanted = neurons_at(density);
     let mut builder = StepBuilder::new(gpu, format)?;
     let first = builder.input(SHAPE.hidden);
     let (mut x, mut values) = (first, Vec::new());
@@ -159,12 +159,7 @@ fn gates(gpu: &Gpu, format: Format, layers: &[Ffn]) -> Result<Vec<Vec<f32>>> {
     let step = builder.build(&values)?;
     step.write_input(x, &input())?;
     step.run()?;
-    let read = |value| {
-        let mut gates = vec![f32::NAN; SHAPE.intermediate];
-        step.read(value, &mut gates)?;
-        Ok(gates)
-    };
-    values.into_iter().map(read).collect()
+    values.into_iter().map(|value| read(&step, value, SHAPE.intermediate)).collect()
 }
 
 /// fc1 and fc2 of a low-rank predictor.
@@ -196,7 +191,7 @@ pub fn whole_layers(
     density: f64,
     count: usize,
 ) -> Result<Chain> {
-    let wanted = ((density * SHAPE.intermediate as f64).round() as usize).clamp(1, SHAPE.intermediate);
+    let wanted = neurons_at(density);
     let mut builder = StepBuilder::new(gpu, format)?;
     let first = builder.input(SHAPE.hidden);
     let (mut x, mut selections, mut read) = (first, Vec::new(), Vec::new());
@@ -267,15 +262,24 @@ fn one_step(
     let step = builder.build(&[last])?;
     step.write_input(x, &input())?;
     step.run()?;
-    let mut values = vec![f32::NAN; outputs];
-    step.read(last, &mut values)?;
-    if values.iter().any(|value| !value.is_finite()) || values.iter().all(|&value| value == 0.0) {
+    if !are_worth_timing(&read(&step, last, outputs)?) {
         let phases = step.phases();
         return Err(Failure::short(format!(
             "{phases} projections in {format} end in {outputs} values that are no numbers, or zeros alone: not timed"
         )));
     }
     Ok(Chain { steps: vec![step], count })
+}
+
+/// What a kernel leaves that ran: numbers, not zeros alone.
+pub(super) fn are_worth_timing(values: &[f32]) -> bool {
+    values.iter().all(|value| value.is_finite()) && values.iter().any(|&value| value != 0.0)
+}
+
+fn read(step: &Step, value: Value, len: usize) -> Result<Vec<f32>> {
+    let mut values = vec![f32::NAN; len];
+    step.read(value, &mut values)?;
+    Ok(values)
 }
 
 /// Runs a step once: its last FFN must have computed as many rows as it was told, and numbers.
@@ -292,9 +296,7 @@ pub fn check(step: &Step, y: Value, wanted: usize) -> Result<()> {
 }
 
 fn check_numbers(step: &Step, y: Value) -> Result<()> {
-    let mut values = vec![f32::NAN; SHAPE.hidden];
-    step.read(y, &mut values)?;
-    if values.iter().any(|value| !value.is_finite()) {
+    if read(step, y, SHAPE.hidden)?.iter().any(|value| !value.is_finite()) {
         return Err(Failure::short("a chain of FFNs ends in what is no number: it is not timed"));
     }
     Ok(())
