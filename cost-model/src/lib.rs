@@ -10,7 +10,7 @@
 //! | a record of one machine: read, check, write, merge | [`record`], [`machine`] |
 //! | time over bytes or density, with intervals | [`curve`] |
 //! | one token out of operators | [`compose`], [`memory`] |
-//! | densities per layer | [`sparsity`] |
+//! | densities per layer; how unevenly neurons fire, what a batch reads | [`sparsity`], [`skew`] |
 //! | accuracy, or that it is unknown | [`quality`] |
 //! | how a model fared under each policy, problem by problem | [`evaluation`] |
 //! | how sure a pass rate is; results of other harnesses | [`pass_rate`], [`harness`] |
@@ -95,5 +95,6 @@ pub mod quality;
 pub mod record;
 pub mod report;
 pub mod scenario;
+pub mod skew;
 pub mod sparsity;
 pub mod table;
