@@ -1,6 +1,6 @@
 //! The FFN over a few tokens at once, each with active neurons of its own: rows that several name are read once.
 
-use cost_model::{estimate::Estimate, format::WeightFormat};
+use cost_model::{estimate::Estimate, format::WeightFormat, operator::Operator, record::Measurement};
 use kernels_cpu::{Cpu, Format};
 use serde::Serialize;
 
@@ -8,7 +8,7 @@ use crate::{
     Result,
     measure::{NO_REST, Roof, fitting_layer, progress_bar, run_rounds, timed_of},
     timing,
-    workload::record_format,
+    workload::{SHAPE, record_format},
 };
 
 /// Tokens in a batch.
@@ -35,6 +35,29 @@ pub struct BatchRow {
     pub ratio: Estimate,
     /// Time per token over the time of a token alone, both taken in the same round; below 1 the batch is worth it.
     pub per_token: Estimate,
+}
+
+impl BatchRow {
+    /// What a record has of it; nothing of a token alone.
+    pub fn measurement(&self) -> Option<Measurement> {
+        let operator = Operator::FfnBatch;
+        (self.batch > 1).then(|| Measurement {
+            operator,
+            kernel: format!("{operator}/{}/{}", self.isa, self.format),
+            isa: self.isa.clone(),
+            format: self.format,
+            rows: SHAPE.intermediate,
+            cols: SHAPE.hidden,
+            density: self.density,
+            threads: self.threads,
+            bytes: self.bytes,
+            seconds: self.seconds,
+            ratio: Some(self.ratio),
+            policy: None,
+            rank: None,
+            tokens: Some(self.batch),
+        })
+    }
 }
 
 /// Times every batch size at every density, format by format.

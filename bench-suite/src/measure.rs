@@ -37,6 +37,8 @@ pub struct Plan {
     pub densities: Vec<f64>,
     /// Operators.
     pub operators: Vec<Operator>,
+    /// Tokens of the batches that the FFN is measured with, each at [`BATCH_DENSITIES`].
+    pub batches: Vec<usize>,
     /// Predictor ranks.
     pub ranks: Vec<usize>,
     /// Policies whose selection is timed.
@@ -60,6 +62,10 @@ pub struct Measured {
 
 /// Densities that a 70B FFN is measured at.
 pub const DENSITIES: [f64; 5] = [1.0, 0.5, 0.25, 0.1, 0.05];
+/// Densities of each token of a batch: where all share every row, and where few share any.
+pub const BATCH_DENSITIES: [f64; 2] = [1.0, 0.1];
+/// A batch of eight takes eight times as long as anything else.
+const BATCHES_EVERY: usize = 4;
 /// Tokens in the KV cache.
 pub const CONTEXTS: [usize; 3] = [128, 1024, 8192];
 /// Ranks of the field's predictors: Deja Vu's 1000 to a power of two and half of it, PowerInfer's mean for 70B.
@@ -76,6 +82,7 @@ impl Plan {
             threads: vec![machine.logical_cores],
             densities: DENSITIES.to_vec(),
             operators: Operator::ALL.to_vec(),
+            batches: vec![8],
             ranks: RANKS.to_vec(),
             policies: Vec::new(),
             rounds,
@@ -99,6 +106,8 @@ impl Plan {
         let by_density = [Work::GateUp, Work::Down, Work::Ffn, Work::FfnGateFirst];
         let mut all: Vec<Work> =
             self.densities.iter().flat_map(|&density| by_density.map(|operator| operator(density))).collect();
+        let batches = |density| self.batches.iter().map(move |&tokens| Work::FfnBatch(density, tokens));
+        all.extend(BATCH_DENSITIES.into_iter().flat_map(batches));
         let (kv_rows, query_rows) = (SHAPE.kv_heads * SHAPE.head_dim, SHAPE.heads * SHAPE.head_dim);
         all.extend([kv_rows, query_rows, SHAPE.vocab].map(Work::Gemv));
         let mut ranks: Vec<usize> = self.ranks.iter().map(|rank| rank.next_multiple_of(format.block_len())).collect();
@@ -267,7 +276,11 @@ pub(crate) fn layer_cases<'a>(plan: &Plan, cpus: &'a [Cpu], layers: &'a [Layer])
     let mut cases = Vec::new();
     for (layer, (pool, cpu)) in layers.iter().flat_map(|layer| cpus.iter().enumerate().map(move |cpu| (layer, cpu))) {
         for work in plan.work(cpu, layer.format())? {
-            cases.push((pool, layer.case(cpu, work)?));
+            let mut case = layer.case(cpu, work)?;
+            if case.subject.tokens.is_some() {
+                case.timed.every = BATCHES_EVERY.min(plan.rounds.max(1));
+            }
+            cases.push((pool, case));
         }
     }
     Ok(cases)
@@ -321,7 +334,7 @@ pub(crate) fn run_rounds(
 ) -> Result<()> {
     for round in 0..=rounds {
         let counts = round > 0;
-        for (pool, timed) in &mut *timed {
+        for (pool, timed) in timed.iter_mut().filter(|(_, timed)| round % timed.every == 0) {
             let cpu = &cpus[*pool];
             let run = &mut timed.run;
             sleep(rest);

@@ -18,7 +18,11 @@ use cost_model::{
 };
 use threshold::{Calibration, Inputs, Knobs, Policy, PolicySpec, QuantileTable, ScoreStream, Shape};
 
-use crate::{Failure, Result, audited::AuditedPolicy, workload::SHAPE};
+use crate::{
+    Failure, Result,
+    audited::{AuditedPolicy, sum},
+    workload::SHAPE,
+};
 
 /// Tokens that a closed loop may settle in before its figures count.
 const SETTLING_TOKENS: usize = 32;
@@ -98,11 +102,15 @@ impl Activations {
         for token in 0..SETTLING_TOKENS + tokens {
             for run in &mut runs {
                 run.tokens.push(0.0);
+                if token >= SETTLING_TOKENS {
+                    run.missed.push(0.0);
+                }
             }
             for layer in 0..self.quantiles.layers() {
                 stream.next_token(layer, &mut mass)?;
+                let total = sum(&mass, |&m| m);
                 for run in &mut runs {
-                    run.layer(layer, &mass, token >= SETTLING_TOKENS)?;
+                    run.layer(layer, &mass, total, token >= SETTLING_TOKENS)?;
                 }
             }
             runs.iter().for_each(|_| step());
@@ -122,9 +130,9 @@ struct Run {
     policy: AuditedPolicy,
     /// Rows computed in each layer, over the tokens that count.
     computed: Vec<u64>,
-    /// Sum, over layers and tokens that count, of the share of the layer's mass that was missed. A sum of masses
+    /// Sum, over layers, of the share of the layer's mass that was missed, for each token that counts. A sum of masses
     /// instead would hear only the last layers, whose activations are a hundred times those of the first.
-    missed: f64,
+    missed: Vec<f64>,
     /// Rows computed in each token.
     tokens: Vec<f64>,
 }
@@ -136,12 +144,13 @@ impl Run {
             spec,
             policy: AuditedPolicy::new(activations.policy(spec)?)?,
             computed: vec![0; layers],
-            missed: 0.0,
+            missed: Vec::new(),
             tokens: Vec::new(),
         })
     }
 
-    fn layer(&mut self, layer: usize, mass: &[f32], counts: bool) -> Result<()> {
+    /// `total` is the sum of the masses.
+    fn layer(&mut self, layer: usize, mass: &[f32], total: f64, counts: bool) -> Result<()> {
         self.policy.step(layer, mass)?;
         if counts {
             let rows = self.policy.rows();
@@ -149,17 +158,32 @@ impl Run {
             if let Some(token) = self.tokens.last_mut() {
                 *token += rows as f64;
             }
-            let total: f64 = mass.iter().map(|&m| f64::from(m)).sum();
-            if total > 0.0 {
-                self.missed += (1.0 - self.policy.kept(mass) / total).max(0.0);
+            if let (true, Some(missed)) = (total > 0.0, self.missed.last_mut()) {
+                *missed += (1.0 - self.policy.kept(mass) / total).max(0.0);
             }
         }
         Ok(())
     }
 
+    /// Mean share of mass missed, and the standard deviation of that mean: tokens of one prompt miss alike, so it is taken
+    /// from the means of prompts.
+    fn missed(&self, tokens: usize) -> (f64, Option<f64>) {
+        let layers = self.computed.len() as f64;
+        let prompts: Vec<f64> = self
+            .missed
+            .chunks(PROMPT_TOKENS as usize)
+            .map(|prompt| prompt.iter().sum::<f64>() / (prompt.len() as f64 * layers))
+            .collect();
+        let mean = self.missed.iter().sum::<f64>() / (tokens as f64 * layers);
+        let n = prompts.len() as f64;
+        let spread: f64 = prompts.iter().map(|prompt| (prompt - mean).powi(2)).sum();
+        (mean, (n > 1.0).then(|| (spread / (n - 1.0) / n).sqrt()))
+    }
+
     fn outcome(mut self, activations: &Activations, tokens: usize) -> PolicyOutcome {
         let neurons = SHAPE.intermediate as f64;
         let densities = self.computed.iter().map(|&rows| rows as f64 / (tokens as f64 * neurons)).collect();
+        let (missed, missed_mass_sd) = self.missed(tokens);
         let counted = &mut self.tokens[SETTLING_TOKENS..];
         counted.sort_by(f64::total_cmp);
         let p95 = counted[(counted.len() * 95).div_ceil(100).saturating_sub(1).min(counted.len() - 1)];
@@ -174,7 +198,8 @@ impl Run {
             policy: self.spec.to_string(),
             densities: Sourced::new(densities, origin.clone()),
             density_p95: Some(p95 / (neurons * self.computed.len() as f64)),
-            missed_mass: Some(Sourced::new(self.missed / (tokens * self.computed.len()) as f64, origin)),
+            missed_mass: Some(Sourced::new(missed, origin)),
+            missed_mass_sd,
             needs_predictor: true,
         }
     }
@@ -237,6 +262,7 @@ fn stated_outcome(model: &'static str, spec: PolicySpec) -> Option<PolicyOutcome
         densities: Sourced::new(vec![density.value; SHAPE.layers], evenly),
         density_p95: None,
         missed_mass: Some(Sourced::new(0.0, exactly)),
+        missed_mass_sd: None,
         needs_predictor: true,
     })
 }

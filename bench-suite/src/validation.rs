@@ -307,13 +307,16 @@ fn row(composer: &Composer<'_>, cpus: &[Cpu], format: Format, rank: usize, token
         (_, true) => (Scorer::LowRank(rank), "predictor"),
         (_, false) => (Scorer::Gate, "gate"),
     };
+    let model = Stack::shape(layers);
     let configuration = Configuration {
-        model: Stack::shape(layers),
+        model,
         format: record_format(format),
         policy: token.policy.to_string(),
         scorer,
         densities: Sourced::new(token.densities.clone(), Origin::derived("the tokens that were decoded")),
         context_tokens: token.context + 1, // its own too
+        batch: 1,
+        skew: model.skew().map_err(|e| Failure::input(e.to_string()))?,
         kv_format: WeightFormat::F32,
         threads: cpu.threads(),
         isa: cpu.kernel(format).isa().to_string(),

@@ -49,6 +49,8 @@ pub struct Subject {
     pub policy: Option<String>,
     /// For predictor: its rank.
     pub rank: Option<usize>,
+    /// For a batch: its tokens.
+    pub tokens: Option<usize>,
 }
 
 impl Subject {
@@ -59,7 +61,8 @@ impl Subject {
             (None, Some(rank)) => format!("rank {rank}"),
             (None, None) => format!("density {}", self.density),
         };
-        format!("{} {}x{} {detail} t{}", self.kernel, self.rows, self.cols, self.threads)
+        let tokens = self.tokens.map_or(String::new(), |tokens| format!(" tokens {tokens}"));
+        format!("{} {}x{} {detail}{tokens} t{}", self.kernel, self.rows, self.cols, self.threads)
     }
 
     /// The measurement that these times make, if there are any; `ratios` are to the roof, of the same rounds.
@@ -79,6 +82,7 @@ impl Subject {
             ratio: timing::median(ratios),
             policy: subject.policy,
             rank: subject.rank,
+            tokens: subject.tokens,
         })
     }
 }
@@ -94,6 +98,8 @@ pub enum Work {
     Ffn(f64),
     /// The whole FFN with a gate that lets that share of its neurons through.
     FfnGateFirst(f64),
+    /// The whole FFN of as many tokens at a density each.
+    FfnBatch(f64, usize),
     /// A dense projection with that many outputs.
     Gemv(usize),
     /// A low-rank predictor; its rank is padded to whole blocks.
@@ -111,6 +117,7 @@ impl Work {
             Self::Down(density) => (Operator::Down, Some(KernelOperator::Down), NEURONS, density, None),
             Self::Ffn(density) => (Operator::Ffn, None, NEURONS, density, None),
             Self::FfnGateFirst(density) => (Operator::FfnGateFirst, None, NEURONS, density, None),
+            Self::FfnBatch(density, _) => (Operator::FfnBatch, None, NEURONS, density, None),
             Self::Gemv(rows) => (Operator::Gemv, Some(KernelOperator::Gemv), rows, 1.0, None),
             Self::Predictor(rank) => {
                 (Operator::Predictor, None, NEURONS, 1.0, Some(rank.next_multiple_of(format.block_len())))
@@ -134,6 +141,7 @@ impl Work {
             bytes: operator.weight_bytes(weights, (rows, HIDDEN), density, rank.unwrap_or(0)),
             policy: None,
             rank,
+            tokens: if let Self::FfnBatch(_, tokens) = self { Some(tokens) } else { None },
         })
     }
 }
@@ -178,6 +186,8 @@ pub struct Timed<'a> {
     pub run: Box<dyn FnMut() -> Result<()> + Send + 'a>,
     /// Whether it has threads of its own: ours then have to be asleep.
     pub brings_threads: bool,
+    /// It runs in one of so many rounds: more than 1 where a run takes as long as all others together.
+    pub every: usize,
     /// Seconds, round by round.
     pub seconds: Vec<f64>,
     /// Seconds over the roof's seconds of the same round; empty where memory is not what bounds it.
@@ -187,7 +197,7 @@ pub struct Timed<'a> {
 impl<'a> Timed<'a> {
     /// To be timed; `run` has no threads of its own.
     pub fn new(bytes: u64, run: impl FnMut() -> Result<()> + Send + 'a) -> Self {
-        Self { bytes, run: Box::new(run), brings_threads: false, seconds: Vec::new(), ratios: Vec::new() }
+        Self { bytes, run: Box::new(run), brings_threads: false, every: 1, seconds: Vec::new(), ratios: Vec::new() }
     }
 }
 
@@ -282,6 +292,7 @@ impl Layer {
             Work::Down(density) => self.down(cpu, density),
             Work::Ffn(density) => self.whole_ffn(cpu, density),
             Work::FfnGateFirst(density) => self.ffn_gate_first(cpu, density),
+            Work::FfnBatch(density, tokens) => self.batched_ffn(cpu, density, tokens),
             Work::Gemv(rows) => self.gemv(cpu, rows),
             Work::Predictor(rank) => self.predictor(cpu, rank),
         }
@@ -360,10 +371,9 @@ impl Layer {
             named += rows.len();
         }
         let share = named as f64 / (turns * NEURONS) as f64;
-        let subject = Work::Ffn(density).subject(cpu, self.format)?;
+        let subject = Work::FfnBatch(density, batch).subject(cpu, self.format)?;
         let bytes = subject.operator.weight_bytes(subject.format, (NEURONS, HIDDEN), share, 0);
-        let kernel = format!("{} batch {batch}", subject.kernel);
-        Ok(Case::new(Subject { bytes, kernel, ..subject }, move || {
+        Ok(Case::new(Subject { bytes, ..subject }, move || {
             let tokens = tokens.iter_mut().map(|(x, sets, y)| FfnToken { x, active: sets.next_set(), y });
             Ok(cpu.ffn_batch(&ffn, &mut tokens.collect::<Vec<_>>()).map(drop)?)
         }))
@@ -476,6 +486,7 @@ pub fn attention(cpu: &Cpu, positions: usize, spread: usize) -> Result<Case<'_>>
         bytes: Operator::Attention.weight_bytes(WeightFormat::F32, (positions, width), 1.0, 0),
         policy: None,
         rank: None,
+        tokens: None,
     };
     let mut random = Random::new(positions as u64);
     let [key, value] = [0; 2].map(|_| random.vector(width));
@@ -509,6 +520,7 @@ pub fn selection(isa: &str, spec: PolicySpec, neurons: usize) -> Subject {
         bytes: Operator::Select.weight_bytes(WeightFormat::F32, (neurons, 1), 1.0, 0),
         policy: Some(spec.to_string()),
         rank: None,
+        tokens: None,
     }
 }
 

@@ -83,12 +83,14 @@ impl Record {
             Some("has zero rows, columns or threads".into())
         } else if !(0.0..=1.0).contains(&m.density) {
             Some(format!("has density {}, wanted 0 to 1", m.density))
-        } else if [m.rows, m.cols, m.threads, m.rank.unwrap_or(0)].iter().any(|n| *n > LARGEST) {
-            Some(format!("has rows, columns, threads or rank above {LARGEST}"))
+        } else if [m.rows, m.cols, m.threads, m.rank.unwrap_or(0), m.tokens.unwrap_or(0)].iter().any(|n| *n > LARGEST) {
+            Some(format!("has rows, columns, threads, rank or tokens above {LARGEST}"))
         } else if m.policy.is_some() != (m.operator == Operator::Select) {
             Some("must have a policy if it is select, and only then".into())
         } else if m.rank.is_some() != (m.operator == Operator::Predictor) || m.rank == Some(0) {
             Some("must have a positive rank if it is predictor, and only then".into())
+        } else if m.tokens.is_some() != (m.operator == Operator::FfnBatch) || m.tokens.is_some_and(|t| t < 2) {
+            Some("must have two tokens or more if it is ffn_batch, and only then".into())
         } else {
             None
         }

@@ -1,4 +1,4 @@
-//! One decoded token out of measured operators.
+//! One decoded token out of measured operators, or one of every user of a batch.
 //!
 //! Per layer: attention projections, predictor, selection, gate and up, down (or, where the gate
 //! itself scores, all three at once); per token also the KV cache and the LM head. Each term is read
@@ -8,12 +8,14 @@
 //! within an operator the ends add; different operators err independently, so across operators the
 //! half-widths add in quadrature. Uncertainty of the densities is not in the interval.
 
-use std::collections::BTreeMap;
+mod terms;
+
+use std::collections::{BTreeMap, BTreeSet};
 
 use serde::Serialize;
 
 use crate::check::LARGEST;
-use crate::curve::{Curve, CurveError, Reading};
+use crate::curve::{Curve, CurveError};
 use crate::estimate::Interval;
 use crate::family::{Family, FamilyCurves};
 use crate::format::WeightFormat;
@@ -22,13 +24,18 @@ use crate::model::ModelShape;
 use crate::operator::Operator;
 use crate::origin::{Origin, Sourced};
 use crate::record::{Measurement, Record};
+use crate::sharing::Sharing;
+use crate::skew::Skew;
 
 /// The policy that computes everything: no predictor runs and nothing is selected.
 pub const DENSE: &str = "dense";
 
 const MS_PER_S: f64 = 1e3;
 /// Group of what is taken to run at memory bandwidth.
-const BANDWIDTH: &str = "bandwidth";
+pub(crate) const BANDWIDTH: &str = "bandwidth";
+/// Name of the term that grows with the context.
+pub(crate) const KV_CACHE: &str = "KV cache";
+
 /// Where a policy's scores come from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 pub enum Scorer {
@@ -51,7 +58,7 @@ impl Scorer {
 }
 
 /// What to decode, and how.
-#[derive(Clone, Debug, PartialEq, Serialize)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct Configuration {
     /// The model.
     pub model: ModelShape,
@@ -63,8 +70,12 @@ pub struct Configuration {
     pub scorer: Scorer,
     /// Share of FFN neurons computed, layer by layer.
     pub densities: Sourced<Vec<f64>>,
-    /// Tokens in the KV cache.
+    /// Tokens in the KV cache of each user.
     pub context_tokens: usize,
+    /// Users whose next tokens are decoded together; 1 for the one user of a machine.
+    pub batch: usize,
+    /// How unevenly neurons fire: how many of its rows a batch shares.
+    pub skew: Skew,
     /// Format of cached keys and values.
     pub kv_format: WeightFormat,
     /// Threads.
@@ -78,9 +89,9 @@ pub struct Configuration {
 pub struct Term {
     /// What it is.
     pub name: &'static str,
-    /// Milliseconds per token.
+    /// Milliseconds per step: one token of every user.
     pub ms: Interval,
-    /// Bytes read per token.
+    /// Bytes read per step.
     pub bytes: u64,
     /// Whether any part lies beyond what was measured.
     pub extrapolated: bool,
@@ -88,7 +99,7 @@ pub struct Term {
     pub origin: Origin,
     /// Terms of one group err together; the groups err independently.
     #[serde(skip)]
-    group: &'static str,
+    pub(crate) group: &'static str,
 }
 
 /// A composed token.
@@ -96,12 +107,12 @@ pub struct Term {
 pub struct Composition {
     /// The summands.
     pub terms: Vec<Term>,
-    /// Milliseconds per token.
+    /// Milliseconds between two tokens of a user: those of a step.
     pub ms_per_token: Interval,
-    /// Tokens per second.
+    /// Tokens per second of all users together.
     pub tok_s: Interval,
-    /// Bytes read per token.
-    pub bytes_per_token: u64,
+    /// Bytes read per step: for one token of every user.
+    pub bytes_per_step: u64,
     /// Bytes that must be resident.
     pub memory: Memory,
     /// What was taken for granted.
@@ -155,6 +166,9 @@ pub enum ComposeError {
         /// What was given.
         given: usize,
     },
+    /// A batch of nobody.
+    #[error("a batch of 0 tokens; wanted at least 1")]
+    NoTokens,
     /// `dense` computes every row and needs no predictor.
     #[error("policy `dense` with {what}; drop it, or name another policy")]
     NotDense {
@@ -176,6 +190,7 @@ pub enum ComposeError {
 pub struct Composer<'a> {
     record: &'a Record,
     families: BTreeMap<Family, FamilyCurves>,
+    sharing: BTreeMap<Family, Sharing>,
 }
 
 impl<'a> Composer<'a> {
@@ -185,7 +200,8 @@ impl<'a> Composer<'a> {
     /// [`ComposeError::Curve`]
     pub fn new(record: &'a Record) -> Result<Self, ComposeError> {
         let mut groups: BTreeMap<Family, Vec<&Measurement>> = BTreeMap::new();
-        let curved = record.measurements.iter().filter(|m| m.operator != Operator::Select);
+        let curved =
+            record.measurements.iter().filter(|m| !matches!(m.operator, Operator::Select | Operator::FfnBatch));
         for m in curved {
             let family = Family { operator: m.operator, isa: m.isa.clone(), format: m.format, threads: m.threads };
             groups.entry(family).or_default().push(m);
@@ -196,7 +212,10 @@ impl<'a> Composer<'a> {
                 FamilyCurves::new(&points).map_err(|source| ComposeError::Curve { of: family.to_string(), source })?;
             families.insert(family, curves);
         }
-        Ok(Self { record, families })
+        let batched = |family: &Family| Family { operator: Operator::FfnBatch, ..family.clone() };
+        let batched: BTreeSet<Family> = families.keys().map(batched).collect();
+        let sharing = batched.into_iter().map(|of| Ok((of.clone(), Sharing::of(record, &of, &families)?)));
+        Ok(Self { record, sharing: sharing.collect::<Result<_, ComposeError>>()?, families })
     }
 
     /// The record it composes from.
@@ -223,188 +242,53 @@ impl<'a> Composer<'a> {
     /// itself.
     pub fn compose(&self, configuration: &Configuration) -> Result<Composition, ComposeError> {
         let c = configuration;
-        check(c)?;
-        let mut terms = vec![self.attention(c)?, self.kv_cache(c)?];
-        if let Scorer::LowRank(rank) = c.scorer {
-            terms.push(self.predictor(c, rank)?);
-        }
-        if c.policy != DENSE {
-            terms.push(self.selection(c)?);
-        }
-        if c.scorer == Scorer::Gate {
-            terms.push(self.ffn(c, "FFN, gate first", Operator::FfnGateFirst)?);
-        } else if self.measured_whole_alone(c) {
-            terms.push(self.ffn(c, "FFN", Operator::Ffn)?);
-        } else {
-            terms.push(self.ffn(c, "FFN gate and up", Operator::GateUp)?);
-            terms.push(self.ffn(c, "FFN down", Operator::Down)?);
-        }
-        terms.push(self.head(c)?);
-        terms.push(uncounted(c));
+        let terms = self.terms(c)?;
         let ms_per_token = total(&terms);
+        let mut assumptions = assumptions(c, &terms);
+        if c.batch > 1 {
+            assumptions.extend(self.dealt(c).assumption().map(str::to_owned));
+            assumptions.push(format!("tokens of a batch name rows independently, hot ones all: {}", c.skew.origin()));
+        }
         Ok(Composition {
             ms_per_token,
-            tok_s: ms_per_token.divide(MS_PER_S),
-            bytes_per_token: terms.iter().map(|t| t.bytes).sum(),
+            tok_s: ms_per_token.divide(MS_PER_S * c.batch as f64),
+            bytes_per_step: terms.iter().map(|t| t.bytes).sum(),
             memory: Memory::of(c),
-            assumptions: assumptions(c, &terms),
+            assumptions,
             origin: Origin::derived(format!("sum of {} terms; densities {}", terms.len(), c.densities.origin)),
             terms,
         })
     }
 
-    fn attention(&self, c: &Configuration) -> Result<Term, ComposeError> {
-        let curves = self.family(c, Operator::Gemv)?;
-        let projections = c.model.attention();
-        let readings = projections.map(|shape| gemv(curves, c, shape));
-        Ok(self.term("attention projections", Operator::Gemv, curves, &readings, c.model.layers))
-    }
-
-    fn head(&self, c: &Configuration) -> Result<Term, ComposeError> {
-        let curves = self.family(c, Operator::Gemv)?;
-        let readings = [gemv(curves, c, (c.model.vocab, c.model.hidden))];
-        Ok(self.term("LM head", Operator::Gemv, curves, &readings, 1))
-    }
-
-    fn ffn(&self, c: &Configuration, name: &'static str, operator: Operator) -> Result<Term, ComposeError> {
-        let curves = self.family(c, operator)?;
-        let shape = (c.model.intermediate, c.model.hidden);
-        let layer = |&density: &f64| {
-            let bytes = operator.weight_bytes(c.format, shape, density, 0);
-            (curves.at(shape, density, bytes), bytes)
-        };
-        let readings: Vec<_> = c.densities.value.iter().map(layer).collect();
-        Ok(self.term(name, operator, curves, &readings, 1))
-    }
-
-    /// Whether the FFN was measured in one piece and its parts were not: a GPU runs it as one phase.
-    fn measured_whole_alone(&self, c: &Configuration) -> bool {
-        let has = |operator| self.family(c, operator).is_ok();
-        has(Operator::Ffn) && !(has(Operator::GateUp) && has(Operator::Down))
-    }
-
-    fn predictor(&self, c: &Configuration, rank: usize) -> Result<Term, ComposeError> {
-        let operator = Operator::Predictor;
-        let curves = self.family(c, operator)?;
-        let shape = (c.model.intermediate, c.model.hidden);
-        let bytes = operator.weight_bytes(c.format, shape, 1.0, rank);
-        let readings = [(curves.at(shape, 1.0, bytes), bytes)];
-        Ok(self.term("predictor", operator, curves, &readings, c.model.layers))
-    }
-
-    /// A term read off curves, `times` per token.
-    fn term(
-        &self,
-        name: &'static str,
-        operator: Operator,
-        curves: &FamilyCurves,
-        readings: &[(Reading, u64)],
-        times: usize,
-    ) -> Term {
-        let seconds = Interval::sum_correlated(readings.iter().map(|(r, _)| r.value));
-        Term {
-            name,
-            ms: seconds.scale(MS_PER_S * times as f64),
-            bytes: readings.iter().map(|(_, b)| b).sum::<u64>() * times as u64,
-            extrapolated: readings.iter().any(|(r, _)| r.extrapolated),
-            origin: self.derived(&format!("{operator} curve, {} points", curves.by_bytes.points())),
-            group: operator.as_str(),
+    /// The summands of a step.
+    ///
+    /// # Errors
+    /// As of [`compose`](Self::compose).
+    pub(crate) fn terms(&self, c: &Configuration) -> Result<Vec<Term>, ComposeError> {
+        check(c)?;
+        let dealt = self.dealt(c);
+        let mut terms = vec![self.attention(c, &dealt)?, self.kv_cache(c)?];
+        if let Scorer::LowRank(rank) = c.scorer {
+            terms.push(self.predictor(c, &dealt, rank)?);
         }
-    }
-
-    /// Off the curve of attention where the record has one, whatever instruction set it ran: else at memory bandwidth.
-    fn kv_cache(&self, c: &Configuration) -> Result<Term, ComposeError> {
-        let same = |family: &&Family| {
-            (family.operator, family.format, family.threads) == (Operator::Attention, c.kv_format, c.threads)
-        };
-        let known: Vec<&Family> = self.families.keys().filter(same).collect();
-        let Some(family) = known.iter().find(|family| family.isa == c.isa).or(known.last()) else {
-            return self.kv_cache_at_bandwidth(c);
-        };
-        let bytes = kv_cache_bytes(c) / c.model.layers.max(1) as u64;
-        let curves = &self.families[*family];
-        let readings = [(curves.at((c.context_tokens, c.model.kv_width()), 1.0, bytes), bytes)];
-        Ok(self.term("KV cache", Operator::Attention, curves, &readings, c.model.layers))
-    }
-
-    fn kv_cache_at_bandwidth(&self, c: &Configuration) -> Result<Term, ComposeError> {
-        let record = self.record;
-        let own = record.machine.reads_own_memory(&c.isa);
-        let bandwidth = record.bandwidth_at(c.threads).filter(|_| own).ok_or_else(|| ComposeError::Unmeasured {
-            wanted: format!("read bandwidth for {} at {} threads", c.isa, c.threads),
-            have: list(
-                record.bandwidth.iter().map(|b| format!("{} at {} threads", record.machine.isa.join("/"), b.threads)),
-            ),
-        })?;
-        let bytes = kv_cache_bytes(c);
-        Ok(Term {
-            name: "KV cache",
-            ms: bandwidth.interval().divide(bytes as f64 * MS_PER_S),
-            bytes,
-            extrapolated: false,
-            origin: self.derived("bytes over measured read bandwidth"),
-            group: BANDWIDTH,
-        })
-    }
-
-    /// The policy as measured with this instruction set, else with any, else the slowest of its kind.
-    fn selection(&self, c: &Configuration) -> Result<Term, ComposeError> {
-        let scores = c.model.intermediate;
-        let selects = || {
-            let all = self.record.measurements.iter();
-            all.filter(|m| m.operator == Operator::Select && m.rows == scores)
-        };
-        let policy = |m: &Measurement| m.policy.clone().unwrap_or_default();
-        let kind = |policy: &str| policy.split(':').next().map(str::to_owned);
-        let slowest = |a: &'a Measurement, b: &'a Measurement| {
-            if b.seconds.median > a.seconds.median { b } else { a }
-        };
-        let same = || selects().filter(|m| policy(m) == c.policy);
-        let exact = same().filter(|m| m.isa == c.isa).reduce(slowest).or(same().reduce(slowest));
-        let akin = selects().filter(|m| kind(&policy(m)) == kind(&c.policy)).reduce(slowest);
-        let found = exact.or(akin).ok_or_else(|| ComposeError::Unmeasured {
-            wanted: format!("select {} over {scores} scores", c.policy),
-            have: list(selects().map(policy)),
-        })?;
-        let measured = self.record.origin(found.seconds.samples);
-        let layers = c.model.layers;
-        let origin = match exact {
-            Some(_) => format!("{layers} selections {measured}"),
-            None => format!("{layers} selections by {}, {measured}", policy(found)),
-        };
-        Ok(Term {
-            name: "selection",
-            ms: found.seconds.interval().scale(MS_PER_S * layers as f64),
-            bytes: found.weight_bytes() * layers as u64,
-            extrapolated: exact.is_none(),
-            origin: Origin::derived(origin),
-            group: Operator::Select.as_str(),
-        })
-    }
-
-    fn family(&self, c: &Configuration, op: Operator) -> Result<&FamilyCurves, ComposeError> {
-        let family = Family { operator: op, isa: c.isa.clone(), format: c.format, threads: c.threads };
-        self.families.get(&family).ok_or_else(|| ComposeError::Unmeasured {
-            wanted: family.to_string(),
-            have: list(self.families.keys().filter(|f| f.operator == op).map(Family::to_string)),
-        })
-    }
-
-    fn derived(&self, what: &str) -> Origin {
-        let provenance = &self.record.provenance;
-        Origin::derived(format!(
-            "{what}, measured on {}, commit {}, {}",
-            self.record.machine.fingerprint, provenance.commit, provenance.date
-        ))
+        if c.policy != DENSE {
+            terms.push(self.selection(c)?);
+        }
+        if c.scorer == Scorer::Gate {
+            terms.push(self.ffn(c, &dealt, "FFN, gate first", Operator::FfnGateFirst)?);
+        } else if self.measured_whole_alone(c) {
+            terms.push(self.ffn(c, &dealt, "FFN", Operator::Ffn)?);
+        } else {
+            terms.push(self.ffn(c, &dealt, "FFN gate and up", Operator::GateUp)?);
+            terms.push(self.ffn(c, &dealt, "FFN down", Operator::Down)?);
+        }
+        terms.push(self.head(c, &dealt)?);
+        terms.push(uncounted(c));
+        Ok(terms)
     }
 }
 
-fn gemv(curves: &FamilyCurves, c: &Configuration, shape: (usize, usize)) -> (Reading, u64) {
-    let bytes = c.format.bytes(shape.0, shape.1);
-    (curves.at(shape, 1.0, bytes), bytes)
-}
-
-/// Bytes of keys and values of the whole context.
+/// Bytes of keys and values of one user's whole context.
 pub(crate) fn kv_cache_bytes(c: &Configuration) -> u64 {
     2 * c.kv_format.bytes(c.model.layers * c.context_tokens, c.model.kv_width())
 }
@@ -421,7 +305,7 @@ fn uncounted(c: &Configuration) -> Term {
     }
 }
 
-fn total(terms: &[Term]) -> Interval {
+pub(crate) fn total(terms: &[Term]) -> Interval {
     let mut groups: BTreeMap<&str, Vec<Interval>> = BTreeMap::new();
     for term in terms {
         groups.entry(term.group).or_default().push(term.ms);
@@ -439,7 +323,7 @@ fn assumptions(c: &Configuration, terms: &[Term]) -> Vec<String> {
     if terms.iter().any(|term| term.group == BANDWIDTH) {
         all.push(format!("attention over the cache runs at memory bandwidth, keys and values in {}", c.kv_format));
     }
-    if c.policy != DENSE && c.scorer == Scorer::Free {
+    if terms::scores_are_free(c) {
         all.push("scores come for free: no predictor is counted".to_owned());
     }
     if let Origin::Assumed { why } = &c.densities.origin {
@@ -449,10 +333,14 @@ fn assumptions(c: &Configuration, terms: &[Term]) -> Vec<String> {
 }
 
 fn check(c: &Configuration) -> Result<(), ComposeError> {
-    for (what, given) in [("context_tokens", c.context_tokens), ("predictor_rank", c.scorer.rank().unwrap_or(0))] {
+    let rank = c.scorer.rank().unwrap_or(0);
+    for (what, given) in [("context_tokens", c.context_tokens), ("predictor_rank", rank), ("batch", c.batch)] {
         if given > LARGEST {
             return Err(ComposeError::TooLarge { what, given });
         }
+    }
+    if c.batch == 0 {
+        return Err(ComposeError::NoTokens);
     }
     let densities = &c.densities.value;
     if densities.len() != c.model.layers {

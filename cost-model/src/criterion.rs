@@ -272,6 +272,7 @@ fn describe(operator: Operator, benchmark: &Benchmark) -> Result<Measurement, St
         ratio: None,
         policy,
         rank: function.rank,
+        tokens: None,
     })
 }
 

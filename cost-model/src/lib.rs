@@ -15,6 +15,7 @@
 //! | how a model fared under each policy, problem by problem | [`evaluation`] |
 //! | how sure a pass rate is; results of other harnesses | [`pass_rate`], [`harness`] |
 //! | dollars | [`money`] |
+//! | every configuration at once; which of them to choose | [`grid`], [`answer`] |
 //! | PER in three forms | [`per`], [`anchors`], [`per_table`] |
 //! | ours against the dense kernels of others | [`peers`] |
 //! | shares of the roof over commits | [`history`] |
@@ -45,6 +46,8 @@
 //!     scorer: Scorer::LowRank(1024),
 //!     densities: Sourced::new(vec![0.1; model.layers], Origin::assumed("an example")),
 //!     context_tokens: 2048,
+//!     batch: 1,
+//!     skew: model.skew()?,
 //!     kv_format: WeightFormat::F16,
 //!     threads: 2,
 //!     isa: "avx2".into(),
@@ -65,6 +68,7 @@
 
 pub mod affine;
 pub mod anchors;
+pub mod answer;
 pub mod atomic;
 mod check;
 pub mod compose;
@@ -76,6 +80,7 @@ pub mod evaluation;
 mod family;
 pub mod fit;
 pub mod format;
+pub mod grid;
 pub mod harness;
 mod hash;
 pub mod history;
@@ -95,6 +100,8 @@ pub mod quality;
 pub mod record;
 pub mod report;
 pub mod scenario;
+mod setting;
+mod sharing;
 pub mod skew;
 pub mod sparsity;
 pub mod table;

@@ -12,9 +12,9 @@ pub struct Memory {
     pub weights: u64,
     /// Predictors of all layers.
     pub predictors: u64,
-    /// Keys and values of the context.
+    /// Keys and values of the contexts of all users.
     pub kv_cache: u64,
-    /// One score (f32) and one active index (u32) per neuron, shared by all layers.
+    /// One score (f32) and one active index (u32) per neuron and user, shared by all layers.
     pub index_tables: u64,
 }
 
@@ -32,8 +32,8 @@ impl Memory {
         Self {
             weights: layer * layers + tables + model.parameters().norms * 4,
             predictors: predictor * layers,
-            kv_cache: kv_cache_bytes(c),
-            index_tables: if selects { 8 * model.intermediate as u64 } else { 0 },
+            kv_cache: kv_cache_bytes(c) * c.batch as u64,
+            index_tables: if selects { 8 * (model.intermediate * c.batch) as u64 } else { 0 },
         }
     }
 

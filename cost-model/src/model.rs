@@ -5,6 +5,8 @@
 
 use serde::Serialize;
 
+use crate::skew::{STATEMENTS, Scope, Skew, SkewError, Statement};
+
 /// Activation between gate and up.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "lowercase")]
@@ -73,6 +75,19 @@ impl ModelShape {
     /// [`UnknownModel`], which lists the known names.
     pub fn named(name: &str) -> Result<Self, UnknownModel> {
         Self::ALL.into_iter().find(|m| m.name == name).ok_or_else(|| UnknownModel(name.to_owned()))
+    }
+
+    /// How unevenly its neurons fire: as published of Llama-2-70B with the same activation.
+    ///
+    /// # Errors
+    /// None in a build that passes its tests.
+    pub fn skew(&self) -> Result<Skew, SkewError> {
+        let counted = match self.activation {
+            Activation::Silu => "LLaMA2(SwiGLU)-70B",
+            Activation::Relu => "LLaMA2(ReGLU)-70B",
+        };
+        let of_layers = |s: &&Statement| s.model == counted && s.scope == Scope::Layer;
+        STATEMENTS.iter().find(of_layers).map_or(Err(SkewError::Density(f64::NAN)), Skew::published)
     }
 
     /// Rows of the query projection, columns of the output projection.

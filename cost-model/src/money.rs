@@ -1,5 +1,9 @@
 //! Dollars per hour and per million tokens.
 
+mod owned;
+
+pub use owned::Owned;
+
 use serde::{Deserialize, Serialize};
 
 use crate::estimate::Interval;
@@ -8,8 +12,9 @@ use crate::origin::{Origin, Sourced};
 /// The prices that this version carries: `data/prices.csv`.
 const OWN_PRICES: &str = include_str!("../data/prices.csv");
 
-/// The instance whose share prices a machine without a list price.
+/// The instance whose share prices a machine without a list price, and the cheapest that could.
 const YARDSTICK: (&str, &str) = ("CPU", "AWS r7i.24xlarge");
+const CHEAP_YARDSTICK: (&str, &str) = ("CPU", "Verda 180V.720G");
 
 /// What a GPU without an offer of its own is priced as, by the memory that it has.
 const GPU_YARDSTICK: (&str, u64) = ("H100", 80_000_000_000);
@@ -197,7 +202,27 @@ impl Prices {
     /// # Errors
     /// [`MoneyError::Unknown`] if the table lacks that instance or its size.
     pub fn machine_usd_per_hour(&self, logical_cores: usize, memory_bytes: u64) -> Result<Sourced<f64>, MoneyError> {
-        let (item, offer) = YARDSTICK;
+        self.share_of(YARDSTICK, logical_cores, memory_bytes)
+    }
+
+    /// The same by shares of the cheapest instance of the table.
+    ///
+    /// # Errors
+    /// [`MoneyError::Unknown`] if the table lacks that instance or its size.
+    pub fn cheap_machine_usd_per_hour(
+        &self,
+        logical_cores: usize,
+        memory_bytes: u64,
+    ) -> Result<Sourced<f64>, MoneyError> {
+        self.share_of(CHEAP_YARDSTICK, logical_cores, memory_bytes)
+    }
+
+    fn share_of(
+        &self,
+        (item, offer): (&str, &str),
+        logical_cores: usize,
+        memory_bytes: u64,
+    ) -> Result<Sourced<f64>, MoneyError> {
         let instance = self.get(item, offer)?;
         let Some(size) = &instance.size else {
             return Err(MoneyError::Unknown {
@@ -248,6 +273,18 @@ impl Prices {
         }
         let why = format!("charged for the {gpus} GPUs that hold the model, as fast as one; {origin}");
         Ok(Sourced::new(gpus as f64 * usd, Origin::assumed(why)))
+    }
+}
+
+impl Prices {
+    /// The least and the most that as many GPUs of that name cost an hour: the cheapest offer, to own included, and the
+    /// dearest. None where nobody offers one.
+    pub fn gpu_usd_per_hour_range(&self, name: &str, memory_bytes: u64, need_bytes: u64) -> Option<(f64, f64)> {
+        let offers = || self.iter().filter(|p| p.unit == PriceUnit::UsdPerHour && names_gpu(&p.item, name));
+        let gpus = need_bytes.div_ceil(memory_bytes.max(1)).max(1) as f64;
+        let least = offers().map(|p| p.usd.value).reduce(f64::min)?;
+        let most = offers().map(|p| p.usd.value).reduce(f64::max)?;
+        Some((gpus * least, gpus * most))
     }
 }
 

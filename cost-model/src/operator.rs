@@ -23,6 +23,8 @@ pub enum Operator {
     Ffn,
     /// gate over all rows; up and down over those that survive.
     FfnGateFirst,
+    /// gate, up and down of several tokens, each over active rows of its own; rows that several name are read once.
+    FfnBatch,
     /// Dense projection: attention q, k, v, o and the LM head.
     Gemv,
     /// Low-rank activation predictor.
@@ -35,11 +37,12 @@ pub enum Operator {
 
 impl Operator {
     /// Every operator.
-    pub const ALL: [Self; 8] = [
+    pub const ALL: [Self; 9] = [
         Self::GateUp,
         Self::Down,
         Self::Ffn,
         Self::FfnGateFirst,
+        Self::FfnBatch,
         Self::Gemv,
         Self::Predictor,
         Self::Select,
@@ -53,6 +56,7 @@ impl Operator {
             Self::Down => "down",
             Self::Ffn => "ffn",
             Self::FfnGateFirst => "ffn_gate_first",
+            Self::FfnBatch => "ffn_batch",
             Self::Gemv => "gemv",
             Self::Predictor => "predictor",
             Self::Select => "select",
@@ -63,14 +67,15 @@ impl Operator {
     /// Bytes of weights (for select: of scores; for attention: of keys and values) that one call reads.
     ///
     /// `rows` are neurons or outputs, `cols` is the vector that each row meets; the down matrix is
-    /// neuron-major, so it too has a row per neuron. `rank` counts for the predictor alone.
+    /// neuron-major, so it too has a row per neuron. `rank` counts for the predictor alone. Of a batch, whose tokens may name
+    /// the same rows or others, those of one token: the least that it can read.
     pub fn weight_bytes(self, format: WeightFormat, (rows, cols): (usize, usize), density: f64, rank: usize) -> u64 {
         let active = (density * rows as f64).round() as u64;
         let row = format.row_bytes(cols);
         match self {
             Self::GateUp => 2 * active * row,
             Self::Down | Self::Gemv => active * row,
-            Self::Ffn => 3 * active * row,
+            Self::Ffn | Self::FfnBatch => 3 * active * row,
             Self::FfnGateFirst => (rows as u64 + 2 * active) * row,
             Self::Predictor => format.bytes(rank, cols) + format.bytes(rows, rank),
             Self::Select => rows as u64 * SCORE_BYTES,

@@ -149,25 +149,52 @@ pub struct PaperPer {
 /// # Errors
 /// [`PerError::TooFew`], [`PerError::Degenerate`], [`PerError::Invalid`].
 pub fn paper(set: &[Candidate]) -> Result<PaperPer, PerError> {
+    set.iter().try_for_each(check)?;
+    let values = paper_values(&set.iter().map(axes_of).collect::<Vec<_>>())?;
+    Ok(PaperPer { values, set_hash: set_hash(set) })
+}
+
+/// The four axes of a candidate, in the order of [`Axis::ALL`].
+pub(crate) type Axes = [f64; 4];
+
+fn axes_of(candidate: &Candidate) -> Axes {
+    Axis::ALL.map(|axis| axis.of(candidate))
+}
+
+/// [`paper`] over bare numbers, which are finite and not negative.
+pub(crate) fn paper_values(set: &[Axes]) -> Result<Vec<f64>, PerError> {
     if set.len() < FEWEST {
         return Err(PerError::TooFew(set.len()));
     }
-    set.iter().try_for_each(check)?;
     let mut bounds = [(0.0, 0.0); 4];
-    for (axis, bound) in Axis::ALL.into_iter().zip(&mut bounds) {
-        let values = || set.iter().map(|c| axis.of(c));
-        let low = values().fold(f64::INFINITY, f64::min);
-        let high = values().fold(f64::NEG_INFINITY, f64::max);
+    for ((at, axis), bound) in Axis::ALL.into_iter().enumerate().zip(&mut bounds) {
+        let low = set.iter().map(|axes| axes[at]).fold(f64::INFINITY, f64::min);
+        let high = set.iter().map(|axes| axes[at]).fold(f64::NEG_INFINITY, f64::max);
         if low == high {
             return Err(PerError::Degenerate { axis, value: low });
         }
         *bound = (low, high);
     }
-    let value = |c: &Candidate| {
-        let axes = Axis::ALL.into_iter().zip(bounds);
-        fourth_root(axes.map(|(axis, bound)| axis.normalise(axis.of(c), bound)))
-    };
-    Ok(PaperPer { values: set.iter().map(value).collect(), set_hash: set_hash(set) })
+    Ok(set.iter().map(|axes| fourth_root(normalised(axes, &bounds))).collect())
+}
+
+fn normalised<'a>(axes: &'a Axes, bounds: &'a [(f64, f64); 4]) -> impl Iterator<Item = f64> + 'a {
+    Axis::ALL.into_iter().zip(axes).zip(bounds).map(|((axis, x), bound)| axis.normalise(*x, *bound))
+}
+
+/// [`anchored`] of bare numbers, which are finite and not negative.
+pub(crate) fn anchored_value(axes: &Axes, bounds: &Bounds) -> f64 {
+    fourth_root(normalised(axes, &bounds.axes).map(|share| share.clamp(0.0, 1.0)))
+}
+
+/// [`ratio`] of bare numbers, of which those of the reference are positive, as are memory and latency.
+pub(crate) fn ratio_value(axes: &Axes, reference: &Axes) -> f64 {
+    fourth_root(
+        Axis::ALL
+            .into_iter()
+            .zip(axes.iter().zip(reference))
+            .map(|(axis, (own, base))| if axis.lower_is_better() { base / own } else { own / base }),
+    )
 }
 
 /// First 16 hexadecimal digits of a SHA-256 over the candidates, whatever their order.
@@ -211,10 +238,7 @@ pub fn ratio(x: &Candidate, reference: &Candidate) -> Result<f64, PerError> {
             return Err(error);
         }
     }
-    Ok(fourth_root(Axis::ALL.into_iter().map(|axis| {
-        let (own, base) = (axis.of(x), axis.of(reference));
-        if axis.lower_is_better() { base / own } else { own / base }
-    })))
+    Ok(ratio_value(&axes_of(x), &axes_of(reference)))
 }
 
 /// An anchored PER.
@@ -235,12 +259,9 @@ pub fn anchored(x: &Candidate, bounds: &Bounds) -> Result<AnchoredPer, PerError>
     if x.accuracy > 1.0 {
         return Err(PerError::NotShare { name: x.name.clone(), value: x.accuracy });
     }
-    let axes = || Axis::ALL.into_iter().zip(bounds.axes);
     let outside = |(axis, (low, high)): &(Axis, (f64, f64))| !(*low..=*high).contains(&axis.of(x));
-    Ok(AnchoredPer {
-        value: fourth_root(axes().map(|(a, b)| a.normalise(a.of(x), b).clamp(0.0, 1.0))),
-        clamped: axes().filter(outside).map(|(axis, _)| axis).collect(),
-    })
+    let clamped = Axis::ALL.into_iter().zip(bounds.axes).filter(outside).map(|(axis, _)| axis).collect();
+    Ok(AnchoredPer { value: anchored_value(&axes_of(x), bounds), clamped })
 }
 
 #[cfg(test)]

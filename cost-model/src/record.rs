@@ -103,6 +103,10 @@ pub struct Measurement {
     /// For predictor: its rank.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub rank: Option<usize>,
+    /// For a batch: its tokens. `density` is that of each of them, `bytes` those of the rows that any of them names.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 2))]
+    pub tokens: Option<usize>,
 }
 
 /// What makes a measurement a different one; its `Display` names it in errors.
@@ -117,6 +121,7 @@ pub struct Key {
     threads: usize,
     policy: Option<String>,
     rank: Option<usize>,
+    tokens: Option<usize>,
 }
 
 impl Measurement {
@@ -132,6 +137,7 @@ impl Measurement {
             threads: self.threads,
             policy: self.policy.clone(),
             rank: self.rank,
+            tokens: self.tokens,
         }
     }
 
@@ -157,6 +163,9 @@ impl fmt::Display for Key {
         }
         if let Some(rank) = self.rank {
             write!(f, " rank {rank}")?;
+        }
+        if let Some(tokens) = self.tokens {
+            write!(f, " tokens {tokens}")?;
         }
         Ok(())
     }

@@ -15,11 +15,13 @@ use jiff::Timestamp;
 use serde::Serialize;
 
 use crate::anchors::{AnchorError, Anchors, Bounds};
+use crate::answer::Answer;
 use crate::compose::{ComposeError, DENSE, Term};
 use crate::estimate::{Estimate, Interval};
 use crate::evaluation::Evaluation;
 use crate::machine::Machine;
 use crate::memory::Memory;
+use crate::model::ModelShape;
 use crate::money::MoneyError;
 use crate::origin::{Origin, Sourced};
 use crate::quality::{Accuracy, QualityError, dense_humaneval};
@@ -50,11 +52,27 @@ pub struct PolicyOutcome {
     pub density_p95: Option<f64>,
     /// Share of FFN output mass left out, mean over layers.
     pub missed_mass: Option<Sourced<f64>>,
+    /// Standard deviation of that mean, as far as other prompts would have given another.
+    pub missed_mass_sd: Option<f64>,
     /// Whether the policy needs scores from a predictor.
     pub needs_predictor: bool,
 }
 
 impl PolicyOutcome {
+    /// Everything, in every layer.
+    pub(crate) fn dense(model: &ModelShape) -> Self {
+        let origin = || Origin::derived("dense: every neuron is computed");
+        Self {
+            model: model.name,
+            policy: DENSE.to_owned(),
+            densities: Sourced::new(vec![1.0; model.layers], origin()),
+            density_p95: None,
+            missed_mass: Some(Sourced::new(0.0, origin())),
+            missed_mass_sd: None,
+            needs_predictor: false,
+        }
+    }
+
     /// Mean density over layers.
     pub fn density(&self) -> f64 {
         let densities = &self.densities.value;
@@ -100,6 +118,8 @@ pub struct Report {
     pub correlations: Vec<RankCorrelation>,
     /// Accuracy of small models under policies, as measured; never carried over to the rows.
     pub quality: Vec<Quality>,
+    /// How PER goes together with costs over every configuration.
+    pub answer: Option<Answer>,
     /// The composed FFN against the FFN measured in one piece.
     pub self_check: Vec<SelfCheck>,
     /// What was skipped, refused or must be known to read the rows.
@@ -309,6 +329,9 @@ pub enum ReportError {
     /// No price.
     #[error(transparent)]
     Money(#[from] MoneyError),
+    /// No skew of a model's neurons.
+    #[error(transparent)]
+    Skew(#[from] crate::skew::SkewError),
     /// No anchors.
     #[error(transparent)]
     Anchors(#[from] AnchorError),
@@ -366,6 +389,7 @@ impl Report {
             break_even,
             correlations,
             quality: Vec::new(),
+            answer: None,
             self_check: kernels::self_check(records)?,
             rows,
             notes,
@@ -378,6 +402,14 @@ impl Report {
     #[must_use]
     pub fn with_quality(mut self, evaluations: &[Evaluation]) -> Self {
         self.quality = evaluations.iter().filter_map(Quality::of).collect();
+        self
+    }
+
+    /// The report with what follows over every configuration.
+    #[must_use]
+    pub fn with_answer(mut self, answer: Answer) -> Self {
+        self.notes.extend(answer.grid.notes.iter().cloned());
+        self.answer = Some(answer);
         self
     }
 
@@ -475,25 +507,13 @@ fn with_dense(scenario: &Scenario, outcomes: &[PolicyOutcome], notes: &mut Vec<S
         if own().all(|o| o.policy == DENSE) {
             notes.push(format!("no policy was run on {}: only dense is composed", model.name));
         }
-        all.push(dense(model.name, model.layers));
+        all.push(PolicyOutcome::dense(model));
         all.extend(own().filter(|o| o.policy != DENSE).cloned());
     }
     let asked = |name: &str| scenario.models.value.iter().any(|m| m.name == name);
     let others: BTreeSet<&str> = outcomes.iter().map(|o| o.model).filter(|name| !asked(name)).collect();
     notes.extend(others.into_iter().map(|name| format!("policies ran on {name}, which the scenario does not name")));
     all
-}
-
-fn dense(model: &'static str, layers: usize) -> PolicyOutcome {
-    let origin = || Origin::derived("dense: every neuron is computed");
-    PolicyOutcome {
-        model,
-        policy: DENSE.to_owned(),
-        densities: Sourced::new(vec![1.0; layers], origin()),
-        density_p95: None,
-        missed_mass: Some(Sourced::new(0.0, origin())),
-        needs_predictor: false,
-    }
 }
 
 fn dense_accuracies(scenario: &Scenario) -> Vec<DenseAccuracy> {

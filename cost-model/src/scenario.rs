@@ -11,13 +11,21 @@
 //! | `usd_per_hour` | none | then the machine's share of a rented instance |
 //! | `dense_accuracy` | none | then the published figure, or unknown |
 //! | `kappa` | 1.0 | one unit of missed mass costs as much accuracy |
+//! | `predictor_miss` | 0.0 | output mass that a predictor loses beside what the policy skips: perfect |
+//! | `tokens_per_problem` | 200 | what is written to solve one |
+//! | `accuracy_kept` | 0.95 | a decision that loses more of dense accuracy is none |
+//! | `tok_s_user` | 5 | nor is one whose reader waits longer |
+//! | `[grid]` | | what the question is answered over: `policies`, `formats`, `ranks`, `contexts`, `batches` |
+//! | `[[owned]]` | none | what owning a machine costs: see [`Owned`] |
 
 use std::path::Path;
 
 use serde::{Deserialize, Serialize};
 
 use crate::format::{UnknownFormat, WeightFormat};
+use crate::grid::Axes;
 use crate::model::{ModelShape, UnknownModel};
+use crate::money::Owned;
 use crate::origin::{Origin, Sourced};
 
 /// Policies composed if the scenario names none.
@@ -42,8 +50,63 @@ pub const DEFAULT_POLICIES: [&str; 18] = [
     "dynamic:miss=0.25",
 ];
 
+/// Policies of the grid if the scenario names none: the kinds that hold a threshold, a count or a share of mass, each from
+/// nearly all neurons to few.
+pub const GRID_POLICIES: [&str; 47] = [
+    "dense",
+    "fixed:0.0",
+    "fixed:0.002",
+    "fixed:0.005",
+    "fixed:0.01",
+    "fixed:0.02",
+    "fixed:0.035",
+    "fixed:0.05",
+    "fixed:0.08",
+    "fixed:0.12",
+    "per-layer:density=0.80",
+    "per-layer:density=0.65",
+    "per-layer:density=0.50",
+    "per-layer:density=0.35",
+    "per-layer:density=0.25",
+    "per-layer:density=0.18",
+    "per-layer:density=0.10",
+    "per-layer:density=0.05",
+    "top-k:density=0.80",
+    "top-k:density=0.65",
+    "top-k:density=0.50",
+    "top-k:density=0.35",
+    "top-k:density=0.25",
+    "top-k:density=0.18",
+    "top-k:density=0.10",
+    "top-k:density=0.05",
+    "top-p:mass=0.98",
+    "top-p:mass=0.95",
+    "top-p:mass=0.90",
+    "top-p:mass=0.80",
+    "top-p:mass=0.65",
+    "dynamic:miss=0.01",
+    "dynamic:miss=0.02",
+    "dynamic:miss=0.05",
+    "dynamic:miss=0.10",
+    "dynamic:miss=0.15",
+    "dynamic:miss=0.25",
+    "dynamic:miss=0.35",
+    "dynamic:miss=0.50",
+    "budget:density=0.80",
+    "budget:density=0.65",
+    "budget:density=0.50",
+    "budget:density=0.35",
+    "budget:density=0.25",
+    "budget:density=0.18",
+    "budget:density=0.10",
+    "budget:density=0.05",
+];
+
 /// Twice the hidden size of the models: a predictor of higher rank costs more than the gate it predicts.
 const LARGEST_RANK: usize = 16384;
+/// A million tokens, a thousand users.
+const LARGEST_CONTEXT: usize = 1 << 20;
+const LARGEST_BATCH: usize = 1 << 10;
 
 /// A scenario with all defaults filled in.
 #[derive(Clone, Debug, PartialEq, Serialize)]
@@ -66,6 +129,18 @@ pub struct Scenario {
     pub dense_accuracy: Option<Sourced<f64>>,
     /// Accuracy lost per unit of missed mass; see [`crate::quality::under_loss`].
     pub kappa: Sourced<f64>,
+    /// Share of output mass that a low-rank predictor loses beside what the policy skips.
+    pub predictor_miss: Sourced<f64>,
+    /// Tokens that are written to solve a problem, or to fail at it.
+    pub tokens_per_problem: Sourced<f64>,
+    /// Share of dense accuracy under which a configuration is no candidate for a decision.
+    pub accuracy_kept: Sourced<f64>,
+    /// Tokens per second of one user under which a configuration is no candidate for a decision.
+    pub tok_s_user: Sourced<f64>,
+    /// What the question is answered over.
+    pub grid: Sourced<Axes>,
+    /// Machines whose owner's cost is known.
+    pub owned: Vec<Owned>,
 }
 
 /// Why a scenario is refused. Each message names the file and the key.
@@ -116,6 +191,32 @@ struct File {
     usd_per_hour: Option<f64>,
     dense_accuracy: Option<f64>,
     kappa: Option<f64>,
+    predictor_miss: Option<f64>,
+    tokens_per_problem: Option<f64>,
+    accuracy_kept: Option<f64>,
+    tok_s_user: Option<f64>,
+    #[serde(default)]
+    grid: Grid,
+    #[serde(default)]
+    owned: Vec<Owned>,
+}
+
+#[derive(Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Grid {
+    policies: Option<Vec<String>>,
+    formats: Option<Vec<String>>,
+    ranks: Option<Vec<usize>>,
+    contexts: Option<Vec<usize>>,
+    batches: Option<Vec<usize>>,
+}
+
+impl Grid {
+    fn is_given(&self) -> bool {
+        self.policies.is_some()
+            || [self.ranks.is_some(), self.contexts.is_some(), self.batches.is_some()].contains(&true)
+            || self.formats.is_some()
+    }
 }
 
 /// Names the file in origins and errors.
@@ -150,6 +251,20 @@ impl Reader<'_> {
             Some(v) if !(v.is_finite() && fits(v)) => Err(self.invalid(key, format!("is {v}; wanted {wanted}"))),
             other => Ok(other),
         }
+    }
+
+    /// A list of counts from 1 to `most`, not empty, none twice.
+    fn counts(
+        &self,
+        key: &'static str,
+        counts: Option<Vec<usize>>,
+        most: usize,
+    ) -> Result<Option<Vec<usize>>, ScenarioError> {
+        if let Some(bad) = counts.iter().flatten().find(|count| !(1..=most).contains(*count)) {
+            return Err(self.invalid(key, format!("holds {bad}; wanted 1 to {most}")));
+        }
+        let names = counts.map(|counts| counts.iter().map(usize::to_string).collect());
+        self.list(key, names, |count| count.parse().map_err(|_| "is no count".to_owned()))
     }
 
     /// Parses each name of a list that must not be empty or repeat itself.
@@ -217,6 +332,32 @@ impl Scenario {
         let usd = r.number("usd_per_hour", file.usd_per_hour, sensible, "0 to 1e6")?;
         let kappa = r.number("kappa", file.kappa, sensible, "0 to 1e6")?;
         let accuracy = |v: f64| (0.0..=1.0).contains(&v);
+        let miss = r.number("predictor_miss", file.predictor_miss, accuracy, "0 to 1")?;
+        let kept = r.number("accuracy_kept", file.accuracy_kept, accuracy, "0 to 1")?;
+        let positive = |v: f64| (1.0..=1e9).contains(&v);
+        let tokens = r.number("tokens_per_problem", file.tokens_per_problem, positive, "1 to 1e9")?;
+        let pace = r.number("tok_s_user", file.tok_s_user, sensible, "0 to 1e6")?;
+        let own_axes = Axes::default();
+        let given = file.grid.is_given();
+        let axes = Axes {
+            // A scenario that names policies asks about those.
+            policies: r
+                .list("grid.policies", file.grid.policies, |s| Ok(s.to_owned()))?
+                .or_else(|| policies.clone())
+                .unwrap_or(own_axes.policies),
+            formats: r
+                .list("grid.formats", file.grid.formats, format)?
+                .or_else(|| formats.clone())
+                .unwrap_or(own_axes.formats),
+            ranks: r.counts("grid.ranks", file.grid.ranks, LARGEST_RANK)?.unwrap_or(own_axes.ranks),
+            contexts: r.counts("grid.contexts", file.grid.contexts, LARGEST_CONTEXT)?.unwrap_or(own_axes.contexts),
+            batches: r.counts("grid.batches", file.grid.batches, LARGEST_BATCH)?.unwrap_or(own_axes.batches),
+        };
+        let why = "from one user to 64, from a short prompt to a long file, policies from nearly all neurons to few";
+        let grid = if given { r.given(axes) } else { Sourced::new(axes, Origin::assumed(why)) };
+        for owned in &file.owned {
+            owned.check().map_err(|what| r.invalid("owned", what))?;
+        }
         let dense = r.number("dense_accuracy", file.dense_accuracy, accuracy, "0 to 1")?;
         if let Some(rank) = file.predictor_rank.filter(|rank| !(1..=LARGEST_RANK).contains(rank)) {
             return Err(r.invalid("predictor_rank", format!("is {rank}; wanted 1 to {LARGEST_RANK}")));
@@ -254,6 +395,20 @@ impl Scenario {
             usd_per_hour: usd.map(|v| r.given(v)),
             dense_accuracy: dense.map(|v| r.given(v)),
             kappa: r.or(kappa, 1.0, Origin::assumed("accuracy falls as fast as output mass is missed")),
+            predictor_miss: r.or(miss, 0.0, Origin::assumed("the predictor is perfect, whatever its rank")),
+            tokens_per_problem: r.or(
+                tokens,
+                200.0,
+                Origin::assumed("a function of a screenful; alike for all policies"),
+            ),
+            accuracy_kept: r.or(
+                kept,
+                0.95,
+                Origin::assumed("who gives up more than a twentieth would take a smaller model"),
+            ),
+            tok_s_user: r.or(pace, 5.0, Origin::assumed("about as fast as people read")),
+            grid,
+            owned: file.owned,
         })
     }
 }

@@ -33,15 +33,17 @@ pub struct ConfigurationRow {
     pub isa: String,
     /// Predictor rank; empty if none was counted.
     pub predictor_rank: Option<usize>,
-    /// Tokens in the KV cache.
+    /// Tokens in the KV cache of each user.
     pub context_tokens: usize,
+    /// Users whose tokens are decoded together.
+    pub batch: usize,
     /// Mean FFN density over layers.
     pub density: f64,
     /// Where the densities come from.
     pub density_origin: &'static str,
     /// Share of FFN output mass left out, mean over layers.
     pub missed_mass: Option<f64>,
-    /// Milliseconds per token.
+    /// Milliseconds between two tokens of a user.
     pub ms_per_token: f64,
     /// Lower end.
     pub ms_low: f64,
@@ -49,10 +51,10 @@ pub struct ConfigurationRow {
     pub ms_high: f64,
     /// Whether any term lies beyond what was measured.
     pub extrapolated: bool,
-    /// Tokens per second.
+    /// Tokens per second of all users together.
     pub tok_s: f64,
-    /// Gigabytes (1e9) read per token.
-    pub read_gb_per_token: f64,
+    /// Gigabytes (1e9) read per step, for one token of every user.
+    pub read_gb_per_step: f64,
     /// Gigabytes (1e9) resident.
     pub memory_gb: f64,
     /// Price of the machine.
@@ -105,6 +107,7 @@ impl ConfigurationRow {
             isa: c.isa.clone(),
             predictor_rank: c.scorer.rank(),
             context_tokens: c.context_tokens,
+            batch: c.batch,
             density: densities.iter().sum::<f64>() / densities.len().max(1) as f64,
             density_origin: c.densities.origin.kind(),
             missed_mass: worth.missed_mass,
@@ -113,7 +116,7 @@ impl ConfigurationRow {
             ms_high: composed.ms_per_token.high,
             extrapolated: composed.extrapolated(),
             tok_s: composed.tok_s.median,
-            read_gb_per_token: composed.bytes_per_token as f64 / BYTES_PER_GB,
+            read_gb_per_step: composed.bytes_per_step as f64 / BYTES_PER_GB,
             memory_gb: composed.memory.total() as f64 / BYTES_PER_GB,
             usd_per_hour: worth.usd_per_hour.value,
             usd_per_hour_origin: worth.usd_per_hour.origin.kind(),

@@ -8,7 +8,8 @@ use cost_model::format::WeightFormat;
 use cost_model::model::ModelShape;
 use cost_model::operator::Operator;
 use cost_model::origin::{Origin, Sourced};
-use cost_model::record::Record;
+use cost_model::record::{Measurement, Record};
+use proptest::prelude::*;
 
 /// The example's law: 30 us + 1.2 x bytes / (20 GB/s).
 const START_S: f64 = 30e-6;
@@ -29,6 +30,8 @@ fn configuration(policy: &str, density: f64) -> Configuration {
         scorer: Scorer::Free,
         densities: Sourced::new(vec![density; model.layers], Origin::assumed("a test")),
         context_tokens: 1000,
+        batch: 1,
+        skew: model.skew().unwrap(),
         kv_format: WeightFormat::F16,
         threads: 2,
         isa: "avx2".into(),
@@ -113,7 +116,7 @@ fn less_density_is_never_slower_nor_more_bytes() {
         let now = composer.compose(&c).unwrap();
         if let Some(before) = before {
             assert!(now.ms_per_token.median <= before.ms_per_token.median);
-            assert!(now.bytes_per_token <= before.bytes_per_token);
+            assert!(now.bytes_per_step <= before.bytes_per_step);
         }
         before = Some(now);
     }
@@ -183,7 +186,7 @@ fn memory_is_every_parameter_in_its_format() {
     assert_eq!(dense.memory.index_tables, 0);
     // Everything but the embedding table (one row of it) is read once per token.
     let read = expected - 32000 * 8704 + 8704 + dense.memory.kv_cache;
-    assert_eq!(dense.bytes_per_token, read);
+    assert_eq!(dense.bytes_per_step, read);
 }
 
 #[test]
@@ -246,4 +249,73 @@ fn leave_one_out_finds_nothing_to_blame_in_affine_times() {
         composer.curves().flat_map(|(_, curve)| curve.leave_one_out()).map(|left| left.error()).collect();
     assert!(errors.len() >= 20);
     assert!(errors.iter().all(|e| *e < 1e-3), "{errors:?}");
+}
+
+/// The same record with a batch of `tokens` at `density`, of which `union` rows are named, taking `factor` of what that many
+/// rows take one token.
+fn with_batch(tokens: usize, density: f64, union: f64, factor: f64) -> Record {
+    let mut record = record();
+    let gate_up = |m: &&Measurement| m.operator == Operator::GateUp && m.format == WeightFormat::Q8_0 && m.threads == 2;
+    let ffn = record.measurements.iter().find(gate_up).unwrap().clone();
+    let bytes = Operator::Ffn.weight_bytes(ffn.format, (ffn.rows, ffn.cols), union, 0);
+    let seconds = factor * (2.0 * START_S + bytes as f64 * SECONDS_PER_BYTE);
+    let seconds = Estimate { median: seconds, low: seconds, high: seconds, ..ffn.seconds };
+    record.measurements.push(Measurement {
+        operator: Operator::FfnBatch,
+        kernel: "ffn_batch/avx2/q8_0".into(),
+        density,
+        bytes,
+        seconds,
+        ratio: None,
+        tokens: Some(tokens),
+        ..ffn
+    });
+    record.check("with a batch").unwrap();
+    record
+}
+
+#[test]
+fn a_measured_batch_composes_to_what_was_measured() {
+    let record = with_batch(8, 1.0, 1.0, 3.0);
+    let batch = |batch| Configuration { batch, ..configuration("dense", 1.0) };
+    let composer = Composer::new(&record).unwrap();
+    let [one, eight, twenty] = [1, 8, 20].map(|tokens| composer.compose(&batch(tokens)).unwrap());
+    for part in ["FFN gate and up", "FFN down", "attention projections", "LM head"] {
+        assert!((ms(&eight, part) / ms(&one, part) - 3.0).abs() < 1e-3, "{part}");
+    }
+    assert!((ms(&eight, "KV cache") / ms(&one, "KV cache") - 8.0).abs() < 1e-9);
+    assert!((eight.tok_s.median * eight.ms_per_token.median - 8000.0).abs() < 1e-6);
+    // Three calls of seven: each shares what a batch of seven does.
+    let seven = 1.0 + 2.0 * 6.0 / 7.0;
+    assert!((ms(&twenty, "LM head") / ms(&one, "LM head") / 3.0 - seven).abs() < 0.05);
+    assert_eq!(twenty.memory.kv_cache, 20 * one.memory.kv_cache);
+}
+
+#[test]
+fn where_no_batch_was_measured_a_processor_takes_one_token_after_the_other() {
+    let batch = |batch| compose(&Configuration { batch, ..configuration("top-k:density=0.10", 0.1) }).unwrap();
+    let (one, four) = (batch(1), batch(4));
+    let timed = |c: &Composition| c.ms_per_token.median;
+    assert!((timed(&four) / timed(&one) - 4.0).abs() < 1e-9);
+    assert!(four.assumptions.iter().any(|a| a.contains("one after the other")));
+    assert!(one.assumptions.iter().all(|a| !a.contains("batch")));
+    assert_eq!(compose(&Configuration { batch: 0, ..configuration("dense", 1.0) }), Err(ComposeError::NoTokens));
+}
+
+proptest! {
+    /// Sharing never makes a batch slower than its tokens one after the other, nor a token of it faster than alone.
+    #[test]
+    fn a_batch_costs_no_less_than_one_token_and_no_more_than_all(
+        tokens in 2_usize..65, density in 0.02..1.0, factor in 1.0..12.0,
+    ) {
+        let record = with_batch(8, 1.0, 1.0, factor);
+        let composer = Composer::new(&record).unwrap();
+        let batch = |batch| composer.compose(&Configuration { batch, ..configuration("top-k:density=0.10", density) });
+        let (one, all) = (batch(1).unwrap(), batch(tokens).unwrap());
+        let (alone, together) = (one.ms_per_token.median, all.ms_per_token.median);
+        prop_assert!(together >= alone, "{together} {alone}");
+        // Calls of eight round up.
+        prop_assert!(together <= 1.001 * alone * (tokens + 8) as f64, "{together} {alone}");
+        prop_assert!(all.bytes_per_step >= one.bytes_per_step);
+    }
 }

@@ -37,15 +37,12 @@ fn a_gpu_stands_beside_a_processor() {
         let law = 1e3 * (80.0 * synthetic::START_S + synthetic::OVERHEAD * bytes / 4.4e12);
         assert!((ffn.ms.median / law - 1.0).abs() < 1e-9);
     }
-    // What it selects by is composed, kinds of policies that it has no selection for are not.
+    // What it selects by is composed, and a policy that moves thresholds by the kernel that compares with them.
     let policies: Vec<&str> = own().map(|r| r.configuration.policy.as_str()).collect();
     assert!(policies.contains(&"top-k:density=0.10") && policies.contains(&"fixed:0.02"));
-    assert!(!policies.iter().any(|p| p.starts_with("dynamic")));
-    assert!(
-        report.notes.iter().any(|n| n.contains("dynamic:miss=0.05") && n.contains("skipped")),
-        "{:?}",
-        report.notes
-    );
+    let dynamic = own().find(|r| r.configuration.policy == "dynamic:miss=0.05").unwrap();
+    let selection = dynamic.terms.iter().find(|t| t.name == "selection").unwrap();
+    assert!(selection.extrapolated && selection.origin.to_string().contains("what moves its thresholds"));
     let kernels = report.kernels.iter().filter(|k| k.machine == gpu.machine.fingerprint);
     for kernel in kernels.filter(|k| k.measurement.operator == Operator::Ffn) {
         assert!(kernel.composed && kernel.roof_ratio.is_some());

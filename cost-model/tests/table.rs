@@ -27,6 +27,8 @@ fn rows_say_what_is_unknown_and_what_is_assumed() {
             scorer: Scorer::Free,
             densities: Sourced::new(vec![density; 80], Origin::assumed("a test")),
             context_tokens: 2048,
+            batch: 1,
+            skew: model.skew().unwrap(),
             kv_format: WeightFormat::F16,
             threads: 2,
             isa: "avx2".into(),

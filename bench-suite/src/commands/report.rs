@@ -2,12 +2,15 @@
 
 use std::{
     fs,
+    mem::discriminant,
     path::{Path, PathBuf},
 };
 
 use clap::Args;
 use cost_model::{
+    answer::{Answer, write_correlations_csv, write_decisions_csv, write_swings_csv, write_versus_csv},
     evaluation::Evaluation,
+    grid::write_grid_csv,
     machine::Machine,
     page,
     record::Record,
@@ -60,11 +63,17 @@ const JSON: &str = "report.json";
 const TABLE: &str = "configurations.csv";
 const QUALITY: &str = "quality.csv";
 /// The record that the report was composed from, for `thresher compose`; written where one machine was measured.
+const GRID: &str = "grid.csv";
+const CORRELATIONS: &str = "correlations.csv";
+const DECISIONS: &str = "decisions.csv";
+const VERSUS: &str = "fixed-against-dynamic.csv";
+const SENSITIVITY: &str = "sensitivity.csv";
 const RECORD: &str = "record.json";
 /// The same of the GPU, where it was measured beside the processor.
 const GPU_RECORD: &str = "record-gpu.json";
 /// All of them.
-pub(super) const FILES: [&str; 6] = [PAGE, JSON, TABLE, QUALITY, RECORD, GPU_RECORD];
+pub(super) const FILES: [&str; 11] =
+    [PAGE, JSON, TABLE, QUALITY, GRID, CORRELATIONS, DECISIONS, VERSUS, SENSITIVITY, RECORD, GPU_RECORD];
 
 /// Runs the command.
 ///
@@ -106,7 +115,7 @@ fn measured_cpu(
     let mut plan = Plan::standard(&machine, rounds);
     plan.formats = scenario.formats.value.iter().map(|&f| kernel_format(f)).collect();
     plan.ranks.push(scenario.predictor_rank.value);
-    plan.policies = specs.to_vec();
+    plan.policies = with_one_of_each_kind(scenario, specs)?;
     if arguments.full && machine.logical_cores > 1 {
         plan.threads.insert(0, 1);
     }
@@ -117,9 +126,20 @@ fn measured_gpu(scenario: &Scenario, specs: &[PolicySpec], machine: &Machine) ->
     let mut plan = gpu::measure::Plan::standard(gpu::measure::ROUNDS);
     plan.formats = scenario.formats.value.iter().map(|&f| kernel_format(f)).collect();
     plan.ranks.push(scenario.predictor_rank.value);
-    plan.policies = specs.to_vec();
+    plan.policies = with_one_of_each_kind(scenario, specs)?;
     plan.beside = false;
     Ok(gpu::measure::measure(&plan, &gpu::open()?, machine, this_build())?.record)
+}
+
+/// The policies whose selection is timed: those of rows, and of the grid one of each other kind.
+fn with_one_of_each_kind(scenario: &Scenario, specs: &[PolicySpec]) -> Result<Vec<PolicySpec>> {
+    let mut timed = specs.to_vec();
+    for spec in with_grid(scenario, specs)? {
+        if timed.iter().all(|known| discriminant(known) != discriminant(&spec)) {
+            timed.push(spec);
+        }
+    }
+    Ok(timed)
 }
 
 /// Quality records for a report.
@@ -167,6 +187,9 @@ pub fn read_scenario(path: Option<&PathBuf>) -> Result<Scenario> {
 
 /// What the policies of a scenario do, and what could not be said of some.
 pub struct Outcomes {
+    /// Of the policies that rows are composed of.
+    of_rows: Vec<PolicyOutcome>,
+    /// Those, and the ones of the grid.
     all: Vec<PolicyOutcome>,
     notes: Vec<String>,
 }
@@ -177,12 +200,15 @@ impl Outcomes {
     /// # Errors
     /// A policy cannot be built.
     pub fn of(scenario: &Scenario, specs: &[PolicySpec]) -> Result<Self> {
+        let all_specs = with_grid(scenario, specs)?;
         let models: Vec<&'static str> = scenario.models.value.iter().map(|m| m.name).collect();
-        let progress = progress_bar((Activations::steps(TOKENS) * models.len() * specs.len()) as u64);
+        let progress = progress_bar((Activations::steps(TOKENS) * models.len() * all_specs.len()) as u64);
         progress.set_message("running the policies on 70B activations");
-        let (all, notes) = outcomes(&models, specs, TOKENS, || progress.inc(1))?;
+        let (all, notes) = outcomes(&models, &all_specs, TOKENS, || progress.inc(1))?;
         progress.finish_and_clear();
-        Ok(Self { all, notes })
+        let names: Vec<String> = specs.iter().map(PolicySpec::to_string).collect();
+        let of_rows = all.iter().filter(|outcome| names.contains(&outcome.policy)).cloned().collect();
+        Ok(Self { of_rows, all, notes })
     }
 }
 
@@ -191,15 +217,30 @@ impl Outcomes {
 /// # Errors
 /// One that is not.
 pub fn check_policies(scenario: &Scenario) -> Result<Vec<PolicySpec>> {
-    let understood = |policy: &String| match policy.parse()? {
+    understood(&scenario.policies.value)
+}
+
+/// Those and the ones of the grid, each once.
+fn with_grid(scenario: &Scenario, specs: &[PolicySpec]) -> Result<Vec<PolicySpec>> {
+    let mut all = specs.to_vec();
+    for spec in understood(&scenario.grid.value.policies)? {
+        if !all.contains(&spec) {
+            all.push(spec);
+        }
+    }
+    Ok(all)
+}
+
+fn understood(policies: &[String]) -> Result<Vec<PolicySpec>> {
+    let spec = |policy: &String| match policy.parse()? {
         PolicySpec::Fixed(None) => Err(Failure::input(
             "policy `fixed` takes its threshold from a model file, and none is composed here: write one out, as in fixed:0.05",
         )),
         spec => Ok(spec),
     };
     let mut specs = Vec::new();
-    for policy in &scenario.policies.value {
-        let spec = understood(policy)?;
+    for policy in policies {
+        let spec = spec(policy)?;
         if specs.contains(&spec) {
             return Err(Failure::input(format!("policy `{policy}` is named twice: name each policy once")));
         }
@@ -264,8 +305,9 @@ pub fn publish(
     quality: &[Evaluation],
     out: &OutFolder,
 ) -> Result<()> {
-    let report = Report::build(records, scenario, &outcomes.all, Timestamp::now(), outcomes.notes.clone())?;
-    let report = report.with_quality(quality);
+    let answer = Answer::of(records, scenario, &outcomes.all)?;
+    let report = Report::build(records, scenario, &outcomes.of_rows, Timestamp::now(), outcomes.notes.clone())?;
+    let report = report.with_quality(quality).with_answer(answer);
     let (mut configurations, mut accuracies) = (Vec::new(), Vec::new());
     write_configurations_csv(&report.configurations(), &mut configurations)?;
     write_quality_csv(&report.quality, &mut accuracies)?;
@@ -275,6 +317,9 @@ pub fn publish(
         (TABLE, configurations),
         (QUALITY, accuracies),
     ];
+    if let Some(answer) = &report.answer {
+        files.extend(answer_files(answer)?);
+    }
     match records {
         [record] => files.push((RECORD, record.json()?.into_bytes())),
         // What `report` measures; `compose` of these two writes what it read.
@@ -287,6 +332,24 @@ pub fn publish(
     write_together(out, &files)?;
     print(&summary::of(&report))?;
     print(&format!("{}\n", out.path.join(PAGE).display()))
+}
+
+/// What was found over the grid, a file a table.
+fn answer_files(answer: &Answer) -> Result<Vec<(&'static str, Vec<u8>)>> {
+    type Write = fn(&Answer, &mut Vec<u8>) -> std::result::Result<(), csv::Error>;
+    let tables: [(&str, Write); 5] = [
+        (GRID, |answer, out| write_grid_csv(answer.models.iter().flat_map(|m| answer.grid.rows(&m.scores)), out)),
+        (CORRELATIONS, |answer, out| write_correlations_csv(answer, out)),
+        (DECISIONS, |answer, out| write_decisions_csv(answer, out)),
+        (VERSUS, |answer, out| write_versus_csv(answer, out)),
+        (SENSITIVITY, |answer, out| write_swings_csv(answer, out)),
+    ];
+    let file = |(name, write): (&'static str, Write)| {
+        let mut out = Vec::new();
+        write(answer, &mut out)?;
+        Ok((name, out))
+    };
+    tables.into_iter().map(file).collect()
 }
 
 /// Writes every file beside its place, then moves them there: a full disk leaves the old report as it was.

@@ -435,6 +435,7 @@ mod tests {
                 ratio: Some(exact(seconds * 4e12 / bytes as f64)),
                 policy: None,
                 rank: None,
+                tokens: None,
             });
         }
         record.check("example").unwrap();

@@ -20,13 +20,15 @@ use serde::Serialize;
 use threshold::PolicySpec;
 
 use super::{
+    batches::batches,
     chains::{self, Chain, Predictor},
     gpu_format,
     layers::{Ffn, Host, copies, phases, require_memory},
 };
 use crate::{
     Failure, Result,
-    measure::{RANKS, list, progress_bar},
+    batches::BatchRow,
+    measure::{BATCH_DENSITIES, RANKS, list, progress_bar},
     outcomes::Activations,
     timing,
     workload::{self, SHAPE, Subject, record_format},
@@ -170,6 +172,7 @@ fn subject(operator: Operator, format: Format, rows: usize, density: f64, rank: 
         bytes: operator.weight_bytes(weights, (rows, SHAPE.hidden), density, rank.unwrap_or(0)),
         policy: None,
         rank,
+        tokens: None,
     }
 }
 
@@ -268,6 +271,11 @@ pub fn measure(plan: &Plan, gpu: &Gpu, machine: &Machine, provenance: Provenance
             progress.set_message(format!("filling layers with weights: {}", list(&[format])));
             measure_format(plan, gpu, format, &mut roof, &mut measured, &progress)?;
         }
+    }
+    if plan.only.is_none() && plan.operators.contains(&Operator::FfnBatch) {
+        let formats: Vec<Format> = plan.formats.iter().copied().filter(|&format| has(gpu, format)).collect();
+        let rows = batches(gpu, &formats, &BATCH_DENSITIES, plan.rounds)?;
+        measured.record.measurements.extend(rows.iter().filter_map(BatchRow::measurement));
     }
     progress.set_message("selection");
     for (subject, seconds) in selections(plan, gpu)? {

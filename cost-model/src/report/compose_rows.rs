@@ -5,27 +5,17 @@ use crate::estimate::Interval;
 use crate::format::WeightFormat;
 use crate::model::ModelShape;
 use crate::money::{Prices, usd_per_mtok};
-use crate::operator::Operator;
 use crate::origin::{Origin, Sourced};
 use crate::quality::{Accuracy, sparse_humaneval};
 use crate::record::Record;
 use crate::scenario::Scenario;
+use crate::setting::Setting;
+use crate::skew::Skew;
 use crate::table::{ConfigurationRow, Worth};
 
 use super::{DenseAccuracy, PolicyOutcome, ReportError, Row, Tail};
 
 const BYTES_PER_GB: f64 = 1e9;
-
-/// Operators of which one set must be complete for so much as dense to be composed.
-const DENSE_OPERATORS: [&[Operator]; 2] =
-    [&[Operator::Gemv, Operator::GateUp, Operator::Down], &[Operator::Gemv, Operator::Ffn]];
-
-/// With what a record's rows are composed.
-#[derive(Clone, Debug)]
-struct Setting {
-    threads: usize,
-    isa: String,
-}
 
 pub(super) fn compose(
     records: &[Record],
@@ -39,9 +29,10 @@ pub(super) fn compose(
     for record in records {
         let composer = Composer::new(record)?;
         for model in &scenario.models.value {
+            let skew = model.skew()?;
             for format in &scenario.formats.value {
-                let bench =
-                    Bench { composer: &composer, scenario, prices: &prices, model, format: *format, accuracies };
+                let (format, skew) = (*format, skew.clone());
+                let bench = Bench { composer: &composer, scenario, prices: &prices, model, format, accuracies, skew };
                 bench.rows(outcomes, &mut rows, notes)?;
             }
         }
@@ -57,6 +48,7 @@ struct Bench<'a> {
     model: &'a ModelShape,
     format: WeightFormat,
     accuracies: &'a [DenseAccuracy],
+    skew: Skew,
 }
 
 impl Bench<'_> {
@@ -68,7 +60,8 @@ impl Bench<'_> {
     ) -> Result<(), ReportError> {
         let place = format!("{} in {} on {}", self.model.name, self.format, self.composer.record().machine.fingerprint);
         let own: Vec<&PolicyOutcome> = outcomes.iter().filter(|o| o.model == self.model.name).collect();
-        let Some(setting) = self.setting(&own)? else {
+        let context = self.scenario.context_tokens.value;
+        let Some(setting) = Setting::fastest(self.composer, self.model, self.format, context, &self.skew)? else {
             notes.push(format!(
                 "{place}: skipped; the record lacks gemv, gate_up and down (or ffn) in {} at a thread count with a measured \
                  bandwidth; measure them on that machine",
@@ -93,48 +86,13 @@ impl Bench<'_> {
         Ok(())
     }
 
-    /// The largest thread count at which everything was measured, and there the instruction set in
-    /// which dense is fastest.
-    fn setting(&self, outcomes: &[&PolicyOutcome]) -> Result<Option<Setting>, ReportError> {
-        let record = self.composer.record();
-        let mut threads: Vec<usize> = record.bandwidth.iter().map(|b| b.threads).collect();
-        threads.sort_unstable_by(|a, b| b.cmp(a));
-        let measured = |operator: Operator, threads: usize, isa: &str| {
-            let same = |m: &crate::record::Measurement| {
-                (m.operator, m.format, m.threads) == (operator, self.format, threads) && m.isa == isa
-            };
-            record.measurements.iter().any(same)
-        };
-        let Some(dense) = outcomes.iter().find(|o| o.policy == DENSE) else { return Ok(None) };
-        for threads in threads {
-            let complete =
-                |isa: &&String| DENSE_OPERATORS.iter().any(|set| set.iter().all(|op| measured(*op, threads, isa)));
-            let mut best: Option<(f64, Setting)> = None;
-            for isa in record.machine.isa.iter().filter(complete) {
-                let setting = Setting { threads, isa: isa.clone() };
-                let ms = self.composer.compose(&self.configuration(dense, &setting))?.ms_per_token.median;
-                if best.as_ref().is_none_or(|(least, _)| ms < *least) {
-                    best = Some((ms, setting));
-                }
-            }
-            if let Some((_, setting)) = best {
-                return Ok(Some(setting));
-            }
-        }
-        Ok(None)
-    }
-
     fn configuration(&self, outcome: &PolicyOutcome, setting: &Setting) -> Configuration {
+        let context = self.scenario.context_tokens.value;
         Configuration {
-            model: *self.model,
-            format: self.format,
             policy: outcome.policy.clone(),
             scorer: if outcome.needs_predictor { Scorer::LowRank(self.rank()) } else { Scorer::Free },
             densities: outcome.densities.clone(),
-            context_tokens: self.scenario.context_tokens.value,
-            kv_format: WeightFormat::F32,
-            threads: setting.threads,
-            isa: setting.isa.clone(),
+            ..setting.dense(self.model, self.format, context, &self.skew)
         }
     }
 

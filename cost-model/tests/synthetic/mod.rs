@@ -102,6 +102,7 @@ fn selection(isa: &str, policy: &str, seconds: f64) -> Measurement {
         ratio: None,
         policy: Some(policy.into()),
         rank: None,
+        tokens: None,
     }
 }
 
@@ -142,6 +143,7 @@ impl Bench {
             ratio: paired.then(|| estimate(seconds * bytes_per_s / bytes as f64)),
             policy: None,
             rank,
+            tokens: None,
         }
     }
 }
@@ -209,6 +211,7 @@ pub(crate) fn outcomes(model: &'static str) -> Vec<PolicyOutcome> {
             density_p95: Some(f64::min(1.0, mean * spread)),
             missed_mass: Some(Sourced::new(worse * (1.0 - mean).powi(3), Origin::derived("a made-up law of density"))),
             densities,
+            missed_mass_sd: Some(0.001),
             needs_predictor: true,
         }
     };

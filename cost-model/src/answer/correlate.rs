@@ -1,0 +1,121 @@
+//! Whether a better PER goes with a lower cost.
+
+use rayon::prelude::*;
+use serde::Serialize;
+
+use crate::correlation::{kendall, pearson_log, spearman};
+use crate::estimate::Interval;
+use crate::grid::Scores;
+use crate::report::PerForm;
+
+use super::Cost;
+use super::draws::{Draws, middle};
+use super::group::{Group, Grouping};
+
+/// Fewest configurations, among those of a draw, of which an interval is given.
+const FEWEST: usize = 10;
+
+/// One form of PER against one cost, over one group. -1: the better the PER, the cheaper, without exception.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct Correlation {
+    /// By what the group was told apart.
+    pub grouping: Grouping,
+    /// The group.
+    pub group: String,
+    /// Form of PER.
+    pub form: PerForm,
+    /// What is paid for.
+    pub cost: Cost,
+    /// Configurations with both.
+    pub rows: usize,
+    /// Of ranks.
+    pub spearman: Option<Interval>,
+    /// Of pairs, tau-b.
+    pub kendall: Option<Interval>,
+    /// Of logarithms, over those with a PER above 0.
+    pub pearson_log: Option<Interval>,
+}
+
+/// A grouping that hides something: over all its groups together a correlation has the other sign than within most of them
+/// (Simpson's paradox).
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct Reversal {
+    /// The grouping.
+    pub grouping: Grouping,
+    /// Form of PER.
+    pub form: PerForm,
+    /// What is paid for.
+    pub cost: Cost,
+    /// Spearman's over all.
+    pub overall: f64,
+    /// The same within each group.
+    pub within: Vec<(String, f64)>,
+}
+
+/// Every form against every cost over every group.
+pub(super) fn correlations(scores: &Scores, groups: &[Group], draws: &Draws) -> Vec<Correlation> {
+    let forms = PerForm::ALL.into_iter().filter(|form| scores.per(*form).is_some());
+    let pairs: Vec<(PerForm, Cost)> = forms.flat_map(|form| Cost::ALL.map(|cost| (form, cost))).collect();
+    let jobs: Vec<_> = groups.iter().flat_map(|group| pairs.iter().map(move |pair| (group, *pair))).collect();
+    jobs.into_par_iter().map(|(group, (form, cost))| correlation(scores, group, form, cost, draws)).collect()
+}
+
+fn correlation(scores: &Scores, group: &Group, form: PerForm, cost: Cost, draws: &Draws) -> Correlation {
+    let (per, usd) = columns(scores, &group.members, form, cost);
+    let places = draws.places(&group.members);
+    let drawn: Vec<_> = if places.len() < FEWEST {
+        Vec::new()
+    } else {
+        draws.scores.iter().map(|scores| columns(scores, &places, form, cost)).collect()
+    };
+    let of = |coefficient: fn(&[f64], &[f64]) -> Option<f64>| {
+        let median = coefficient(&per, &usd)?;
+        let ends = middle(drawn.iter().filter_map(|(per, usd)| coefficient(per, usd)).collect());
+        let (low, high) = ends.unwrap_or((median, median));
+        // A draw scores fewer cells than there are, which can leave the value of all just outside.
+        Some(Interval { median, low: low.min(median), high: high.max(median) })
+    };
+    Correlation {
+        grouping: group.grouping,
+        group: group.name.clone(),
+        form,
+        cost,
+        rows: per.len(),
+        spearman: of(|per, usd| spearman(per, usd).ok()),
+        kendall: of(|per, usd| kendall(per, usd).ok()),
+        pearson_log: of(|per, usd| {
+            let positive = per.iter().zip(usd).filter(|(per, usd)| **per > 0.0 && **usd > 0.0);
+            let (per, usd): (Vec<f64>, Vec<f64>) = positive.unzip();
+            pearson_log(&per, &usd).ok()
+        }),
+    }
+}
+
+/// PER and costs of some positions, where both are known.
+fn columns(scores: &Scores, positions: &[usize], form: PerForm, cost: Cost) -> (Vec<f64>, Vec<f64>) {
+    let (Some(per), usd) = (scores.per(form), cost.of(scores)) else { return (Vec::new(), Vec::new()) };
+    let both = positions.iter().map(|&at| (per[at], usd[at]));
+    both.filter(|(per, usd)| per.is_finite() && usd.is_finite()).unzip()
+}
+
+/// Groupings whose groups mostly disagree in sign with all of them together.
+pub(super) fn reversals(correlations: &[Correlation]) -> Vec<Reversal> {
+    let median = |c: &Correlation| c.spearman.map(|rho| rho.median);
+    let mut found = Vec::new();
+    for overall in correlations.iter().filter(|c| c.grouping == Grouping::All) {
+        let Some(rho) = median(overall) else { continue };
+        let mut groupings: Vec<Grouping> = correlations.iter().map(|c| c.grouping).collect();
+        groupings.sort_unstable();
+        groupings.dedup();
+        for grouping in groupings.into_iter().filter(|g| *g != Grouping::All) {
+            let same = |c: &&Correlation| (c.grouping, c.form, c.cost) == (grouping, overall.form, overall.cost);
+            let within: Vec<(String, f64)> =
+                correlations.iter().filter(same).filter_map(|c| Some((c.group.clone(), median(c)?))).collect();
+            let against = within.iter().filter(|(_, own)| own * rho < 0.0).count();
+            if 2 * against > within.len() {
+                found.push(Reversal { grouping, form: overall.form, cost: overall.cost, overall: rho, within });
+            }
+        }
+    }
+    found
+}

@@ -1,0 +1,254 @@
+//! The summands of a token's time, each read off the curve of its operator.
+
+use super::{
+    BANDWIDTH, ComposeError, Composer, Configuration, DENSE, KV_CACHE, MS_PER_S, Scorer, Term, kv_cache_bytes, list,
+};
+use crate::estimate::Interval;
+use crate::family::{Family, FamilyCurves};
+use crate::operator::Operator;
+use crate::origin::Origin;
+use crate::record::Measurement;
+use crate::sharing::Sharing;
+
+/// A value off a curve, for one of the calls of a batch.
+struct Read {
+    seconds: Interval,
+    bytes: u64,
+    extrapolated: bool,
+}
+
+/// How the tokens of a batch are dealt to calls.
+pub(super) struct Dealt<'a> {
+    sharing: &'a Sharing,
+    calls: usize,
+    tokens: usize,
+}
+
+impl Dealt<'_> {
+    /// Share of rows that any token of a call names, where each names `density` of them.
+    fn union(&self, c: &Configuration, density: f64) -> f64 {
+        let firing = c.skew.at(density);
+        // Densities were checked at the door.
+        firing.map_or(density, |firing| firing.union(u32::try_from(self.tokens).unwrap_or(u32::MAX)))
+    }
+
+    /// One call that reads what `reading` is of, rows being named `multiplicity` times.
+    fn read(&self, curves: &FamilyCurves, shape: (usize, usize), density: f64, bytes: u64, multiplicity: f64) -> Read {
+        let alone = curves.at(shape, density, bytes);
+        if self.tokens == 1 {
+            return Read { seconds: alone.value, bytes, extrapolated: alone.extrapolated };
+        }
+        let (factor, beyond) = self.sharing.factor(multiplicity);
+        let seconds = Interval {
+            median: alone.value.median * factor.median,
+            low: alone.value.low * factor.low,
+            high: alone.value.high * factor.high,
+        };
+        Read { seconds, bytes, extrapolated: alone.extrapolated || beyond }
+    }
+}
+
+impl Composer<'_> {
+    pub(super) fn attention(&self, c: &Configuration, dealt: &Dealt<'_>) -> Result<Term, ComposeError> {
+        self.projections(c, dealt, "attention projections", &c.model.attention(), c.model.layers)
+    }
+
+    pub(super) fn head(&self, c: &Configuration, dealt: &Dealt<'_>) -> Result<Term, ComposeError> {
+        self.projections(c, dealt, "LM head", &[(c.model.vocab, c.model.hidden)], 1)
+    }
+
+    fn projections(
+        &self,
+        c: &Configuration,
+        dealt: &Dealt<'_>,
+        name: &'static str,
+        shapes: &[(usize, usize)],
+        layers: usize,
+    ) -> Result<Term, ComposeError> {
+        let curves = self.family(c, Operator::Gemv)?;
+        let read = |&(rows, cols): &(usize, usize)| {
+            dealt.read(curves, (rows, cols), 1.0, c.format.bytes(rows, cols), dealt.tokens as f64)
+        };
+        let reads: Vec<Read> = shapes.iter().map(read).collect();
+        Ok(self.term(name, Operator::Gemv, curves, &reads, layers * dealt.calls))
+    }
+
+    pub(super) fn ffn(
+        &self,
+        c: &Configuration,
+        dealt: &Dealt<'_>,
+        name: &'static str,
+        operator: Operator,
+    ) -> Result<Term, ComposeError> {
+        let curves = self.family(c, operator)?;
+        let shape = (c.model.intermediate, c.model.hidden);
+        let bytes = |density| operator.weight_bytes(c.format, shape, density, 0);
+        let layer = |&density: &f64| {
+            let union = dealt.union(c, density);
+            // Of gate first the gate is named by every token.
+            let multiplicity = dealt.tokens as f64 * bytes(density) as f64 / bytes(union).max(1) as f64;
+            dealt.read(curves, shape, union, bytes(union), multiplicity)
+        };
+        let reads: Vec<Read> = c.densities.value.iter().map(layer).collect();
+        Ok(self.term(name, operator, curves, &reads, dealt.calls))
+    }
+
+    /// Whether the FFN was measured in one piece and its parts were not: a GPU runs it as one phase.
+    pub(super) fn measured_whole_alone(&self, c: &Configuration) -> bool {
+        let has = |operator| self.family(c, operator).is_ok();
+        has(Operator::Ffn) && !(has(Operator::GateUp) && has(Operator::Down))
+    }
+
+    pub(super) fn predictor(&self, c: &Configuration, dealt: &Dealt<'_>, rank: usize) -> Result<Term, ComposeError> {
+        let operator = Operator::Predictor;
+        let curves = self.family(c, operator)?;
+        let shape = (c.model.intermediate, c.model.hidden);
+        let bytes = operator.weight_bytes(c.format, shape, 1.0, rank);
+        let reads = [dealt.read(curves, shape, 1.0, bytes, dealt.tokens as f64)];
+        Ok(self.term("predictor", operator, curves, &reads, c.model.layers * dealt.calls))
+    }
+
+    /// A term of reads, each `times` a step.
+    fn term(
+        &self,
+        name: &'static str,
+        operator: Operator,
+        curves: &FamilyCurves,
+        reads: &[Read],
+        times: usize,
+    ) -> Term {
+        let seconds = Interval::sum_correlated(reads.iter().map(|r| r.seconds));
+        Term {
+            name,
+            ms: seconds.scale(MS_PER_S * times as f64),
+            bytes: reads.iter().map(|r| r.bytes).sum::<u64>() * times as u64,
+            extrapolated: reads.iter().any(|r| r.extrapolated),
+            origin: self.derived(&format!("{operator} curve, {} points", curves.by_bytes.points())),
+            group: operator.as_str(),
+        }
+    }
+
+    /// Off the curve of attention where the record has one, whatever instruction set it ran: else at memory bandwidth.
+    /// Every token of a batch has a cache of its own.
+    pub(crate) fn kv_cache(&self, c: &Configuration) -> Result<Term, ComposeError> {
+        let same = |family: &&Family| {
+            (family.operator, family.format, family.threads) == (Operator::Attention, c.kv_format, c.threads)
+        };
+        let known: Vec<&Family> = self.families.keys().filter(same).collect();
+        let Some(family) = known.iter().find(|family| family.isa == c.isa).or(known.last()) else {
+            return self.kv_cache_at_bandwidth(c);
+        };
+        let bytes = kv_cache_bytes(c) / c.model.layers.max(1) as u64;
+        let curves = &self.families[*family];
+        let alone = curves.at((c.context_tokens, c.model.kv_width()), 1.0, bytes);
+        let reads = [Read { seconds: alone.value, bytes, extrapolated: alone.extrapolated }];
+        Ok(self.term(KV_CACHE, Operator::Attention, curves, &reads, c.model.layers * c.batch))
+    }
+
+    fn kv_cache_at_bandwidth(&self, c: &Configuration) -> Result<Term, ComposeError> {
+        let record = self.record;
+        let own = record.machine.reads_own_memory(&c.isa);
+        let bandwidth = record.bandwidth_at(c.threads).filter(|_| own).ok_or_else(|| ComposeError::Unmeasured {
+            wanted: format!("read bandwidth for {} at {} threads", c.isa, c.threads),
+            have: list(
+                record.bandwidth.iter().map(|b| format!("{} at {} threads", record.machine.isa.join("/"), b.threads)),
+            ),
+        })?;
+        let bytes = kv_cache_bytes(c) * c.batch as u64;
+        Ok(Term {
+            name: KV_CACHE,
+            ms: bandwidth.interval().divide(bytes as f64 * MS_PER_S),
+            bytes,
+            extrapolated: false,
+            origin: self.derived("bytes over measured read bandwidth"),
+            group: BANDWIDTH,
+        })
+    }
+
+    /// The policy as measured with this instruction set, else with any, else the slowest of its kind, else, for one that
+    /// cuts at thresholds, the slowest that does.
+    pub(super) fn selection(&self, c: &Configuration) -> Result<Term, ComposeError> {
+        let scores = c.model.intermediate;
+        let selects = || {
+            let all = self.record.measurements.iter();
+            all.filter(|m| m.operator == Operator::Select && m.rows == scores)
+        };
+        let policy = |m: &Measurement| m.policy.clone().unwrap_or_default();
+        fn slowest<'m>(a: &'m Measurement, b: &'m Measurement) -> &'m Measurement {
+            if b.seconds.median > a.seconds.median { b } else { a }
+        }
+        let same = || selects().filter(|m| policy(m) == c.policy);
+        let exact = same().filter(|m| m.isa == c.isa).reduce(slowest).or(same().reduce(slowest));
+        let akin = selects().filter(|m| kind(&policy(m)) == kind(&c.policy)).reduce(slowest);
+        let cuts = || selects().filter(|m| cuts_at_threshold(&policy(m))).reduce(slowest);
+        let found = exact.or(akin).or_else(|| cuts_at_threshold(&c.policy).then(cuts).flatten());
+        let found = found.ok_or_else(|| ComposeError::Unmeasured {
+            wanted: format!("select {} over {scores} scores", c.policy),
+            have: list(selects().map(policy)),
+        })?;
+        let measured = self.record.origin(found.seconds.samples);
+        let times = c.model.layers * c.batch;
+        let origin = match exact {
+            Some(_) => format!("{times} selections {measured}"),
+            None if akin.is_some() => format!("{times} selections by {}, {measured}", policy(found)),
+            None => format!(
+                "{times} selections by {}, {measured}; what moves its thresholds from token to token is not counted",
+                policy(found)
+            ),
+        };
+        Ok(Term {
+            name: "selection",
+            ms: found.seconds.interval().scale(MS_PER_S * times as f64),
+            bytes: found.weight_bytes() * times as u64,
+            extrapolated: exact.is_none(),
+            origin: Origin::derived(origin),
+            group: Operator::Select.as_str(),
+        })
+    }
+
+    pub(super) fn family(&self, c: &Configuration, op: Operator) -> Result<&FamilyCurves, ComposeError> {
+        let family = Family { operator: op, isa: c.isa.clone(), format: c.format, threads: c.threads };
+        self.families.get(&family).ok_or_else(|| ComposeError::Unmeasured {
+            wanted: family.to_string(),
+            have: list(self.families.keys().filter(|f| f.operator == op).map(Family::to_string)),
+        })
+    }
+
+    /// How a batch of the configuration is computed.
+    pub(super) fn dealt(&self, c: &Configuration) -> Dealt<'_> {
+        const NONE: &Sharing = &Sharing::Alone;
+        let family = Family { operator: Operator::FfnBatch, isa: c.isa.clone(), format: c.format, threads: c.threads };
+        let sharing = self.sharing.get(&family).unwrap_or(NONE);
+        let (calls, tokens) = sharing.calls(c.batch);
+        Dealt { sharing, calls, tokens }
+    }
+
+    fn derived(&self, what: &str) -> Origin {
+        let provenance = &self.record.provenance;
+        Origin::derived(format!(
+            "{what}, measured on {}, commit {}, {}",
+            self.record.machine.fingerprint, provenance.commit, provenance.date
+        ))
+    }
+}
+
+impl Dealt<'_> {
+    pub(super) fn assumption(&self) -> Option<&'static str> {
+        self.sharing.assumption()
+    }
+}
+
+fn kind(policy: &str) -> &str {
+    policy.split(':').next().unwrap_or(policy)
+}
+
+/// Policies that hold a threshold a layer, which one kernel compares with, whatever moves the threshold between tokens.
+fn cuts_at_threshold(policy: &str) -> bool {
+    debug_assert_ne!(policy, DENSE);
+    ["fixed", "per-layer", "dynamic", "budget"].contains(&kind(policy))
+}
+
+/// Of a configuration without a scorer of its own.
+pub(super) fn scores_are_free(c: &Configuration) -> bool {
+    c.policy != DENSE && c.scorer == Scorer::Free
+}
