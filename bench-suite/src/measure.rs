@@ -64,8 +64,8 @@ pub struct Measured {
 pub const DENSITIES: [f64; 5] = [1.0, 0.5, 0.25, 0.1, 0.05];
 /// Densities of each token of a batch: where all share every row, and where few share any.
 pub const BATCH_DENSITIES: [f64; 2] = [1.0, 0.1];
-/// A batch of eight takes eight times as long as anything else.
-const BATCHES_EVERY: usize = 4;
+/// A batch of eight takes eight times as long as anything else: it runs in so many of the rounds.
+const BATCH_ROUNDS: usize = 7;
 /// Tokens in the KV cache.
 pub const CONTEXTS: [usize; 3] = [128, 1024, 8192];
 /// Ranks of the field's predictors: Deja Vu's 1000 to a power of two and half of it, PowerInfer's mean for 70B.
@@ -278,7 +278,7 @@ pub(crate) fn layer_cases<'a>(plan: &Plan, cpus: &'a [Cpu], layers: &'a [Layer])
         for work in plan.work(cpu, layer.format())? {
             let mut case = layer.case(cpu, work)?;
             if case.subject.tokens.is_some() {
-                case.timed.every = BATCHES_EVERY.min(plan.rounds.max(1));
+                case.timed.every = (plan.rounds / BATCH_ROUNDS).max(1);
             }
             cases.push((pool, case));
         }

@@ -178,6 +178,7 @@ fn validate_format(plan: &Plan, format: Format, machine: &Machine, provenance: &
         formats: vec![format],
         threads: plan.threads.clone(),
         ranks: vec![rank],
+        batches: Vec::new(),
         policies: plan.policies.clone(),
         ..measure::Plan::standard(machine, plan.rounds)
     };

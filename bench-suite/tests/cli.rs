@@ -40,7 +40,21 @@ fn compose_writes_a_whole_report_from_a_record() {
     }
     let mut names: Vec<_> = fs::read_dir(&out).unwrap().map(|e| e.unwrap().file_name()).collect();
     names.sort();
-    assert_eq!(names, ["configurations.csv", "index.html", "quality.csv", "record.json", "report.json"]);
+    assert_eq!(
+        names,
+        [
+            "configurations.csv",
+            "correlations.csv",
+            "decisions.csv",
+            "fixed-against-dynamic.csv",
+            "grid.csv",
+            "index.html",
+            "quality.csv",
+            "record.json",
+            "report.json",
+            "sensitivity.csv"
+        ]
+    );
 
     // The table for programs and the table for people hold the same configurations.
     let mut rows = csv::Reader::from_path(out.join("configurations.csv")).unwrap();

@@ -13,6 +13,9 @@ use crate::family::{Family, FamilyCurves};
 use crate::operator::Operator;
 use crate::record::{Measurement, Record};
 
+/// Coverage of the intervals of measurements, which a curve carries along.
+const LIKE_ALL: f64 = 0.95;
+
 /// What tokens of a batch cost beyond the reading of their rows.
 #[derive(Clone, Debug)]
 pub(crate) enum Sharing {
@@ -42,7 +45,7 @@ impl Sharing {
         let Some(most) = batches.iter().filter_map(|m| m.tokens).max() else {
             return Ok(if record.machine.measured_gpu().is_some() { Self::Reads } else { Self::Alone });
         };
-        let single = Estimate { median: 1.0, low: 1.0, high: 1.0, confidence: 0.95, samples: 1 };
+        let single = Estimate { median: 1.0, low: 1.0, high: 1.0, confidence: LIKE_ALL, samples: 1 };
         let mut points = vec![(1.0, single)];
         for m in &batches {
             let Some((multiplicity, factor)) = point(m, family, families) else { continue };
@@ -113,7 +116,8 @@ fn point(m: &Measurement, family: &Family, families: &BTreeMap<Family, FamilyCur
         median: over(m.seconds.median, single.median),
         low: over(m.seconds.low, single.high),
         high: over(m.seconds.high, single.low),
-        ..m.seconds
+        confidence: LIKE_ALL,
+        samples: m.seconds.samples.max(1),
     };
     Some((named / m.bytes as f64, factor))
 }
