@@ -1,6 +1,7 @@
 //! The report's table on the terminal.
 
 use cost_model::{
+    answer::Answer,
     machine::Machine,
     origin::Sourced,
     report::{Report, Row},
@@ -28,8 +29,9 @@ pub fn of(report: &Report) -> String {
         text += &format!("- {note}\n");
     }
     text.push('\n');
-    for sentence in &report.headline {
-        text += sentence;
+    let answered = report.answer.iter().flat_map(Answer::sentences);
+    for sentence in answered.chain(report.headline.iter().cloned()) {
+        text += &sentence;
         text.push('\n');
     }
     for quality in &report.quality {

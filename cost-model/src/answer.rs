@@ -17,6 +17,7 @@ pub mod group;
 pub mod swing;
 mod tables;
 pub mod versus;
+mod words;
 
 use serde::Serialize;
 

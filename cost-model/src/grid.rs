@@ -6,6 +6,7 @@
 mod axes;
 mod cell;
 mod key;
+mod parts;
 mod price;
 mod row;
 mod score;
@@ -14,6 +15,7 @@ pub use axes::Axes;
 pub use cell::Cell;
 pub(crate) use cell::GROUPS;
 pub use key::{GridKey, GridKeyError};
+pub use parts::Parts;
 pub use price::Hour;
 pub use row::{GridRow, write_grid_csv};
 pub(crate) use score::Draw;
@@ -87,7 +89,7 @@ impl Grid {
         for record in records {
             let composer = Composer::new(record)?;
             let machine = &record.machine;
-            let own = scenario.owned.iter().find(|o| o.machine == machine.fingerprint || o.machine == machine.name());
+            let own = scenario.owned_machine(machine);
             let bench = Bench {
                 machine: grid.machines.len(),
                 composer: &composer,
@@ -107,6 +109,19 @@ impl Grid {
             }
         }
         Ok(grid)
+    }
+
+    /// One configuration on each machine, part by part, or why it is not to be had there.
+    ///
+    /// # Errors
+    /// [`GridError`]
+    pub fn parts(
+        records: &[Record],
+        scenario: &Scenario,
+        outcomes: &[PolicyOutcome],
+        key: &GridKey,
+    ) -> Result<Vec<Result<Parts, String>>, GridError> {
+        records.iter().map(|record| parts::of(record, scenario, outcomes, key)).collect()
     }
 
     /// What the policy of a cell did.

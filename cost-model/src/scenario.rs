@@ -24,6 +24,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::format::{UnknownFormat, WeightFormat};
 use crate::grid::Axes;
+use crate::machine::Machine;
 use crate::model::{ModelShape, UnknownModel};
 use crate::money::Owned;
 use crate::origin::{Origin, Sourced};
@@ -318,6 +319,11 @@ impl Scenario {
     /// None in a build that passes its tests.
     pub fn defaults() -> Result<Self, ScenarioError> {
         Self::resolve(File::default(), &Reader { name: "defaults" })
+    }
+
+    /// What owning this machine costs, if the scenario says.
+    pub fn owned_machine(&self, machine: &Machine) -> Option<&Owned> {
+        self.owned.iter().find(|own| own.machine == machine.fingerprint || own.machine == machine.name())
     }
 
     fn resolve(file: File, r: &Reader<'_>) -> Result<Self, ScenarioError> {

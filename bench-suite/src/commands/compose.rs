@@ -3,11 +3,24 @@
 use std::path::PathBuf;
 
 use clap::Args;
-use cost_model::{record::Record, report::Report};
+use cost_model::{
+    estimate::Interval,
+    grid::{Axes, Grid, GridKey, Parts},
+    record::Record,
+    report::Report,
+    scenario::Scenario,
+};
 use jiff::Timestamp;
 
 use super::report::{FILES, Outcomes, QualityArguments, check_policies, out_folder, publish, read_scenario};
-use crate::Result;
+use crate::{
+    Failure, Result,
+    output::{print, table},
+};
+
+const PART_HEADER: [&str; 5] = ["part", "ms", "low", "high", "MB"];
+const BYTES_PER_MB: f64 = 1e6;
+const BYTES_PER_GB: f64 = 1e9;
 
 /// Arguments of `thresher compose`.
 #[derive(Debug, Args)]
@@ -18,6 +31,10 @@ pub struct ComposeArguments {
     /// What to compose and under which assumptions; every key is optional
     #[arg(long, value_name = "FILE.toml")]
     scenario: Option<PathBuf>,
+    /// Only this configuration, part by part, on each record: such as
+    /// llama-2-70b/q8_0/top-k:density=0.10/rank=1024/context=2048/batch=1, as the report and grid.csv spell them
+    #[arg(long, value_name = "CONFIGURATION", conflicts_with = "out")]
+    only: Option<GridKey>,
     #[command(flatten)]
     quality: QualityArguments,
     /// Folder for index.html, report.json, configurations.csv and quality.csv
@@ -34,6 +51,9 @@ pub fn run(arguments: &ComposeArguments) -> Result<()> {
         arguments.records.iter().map(|path| Record::read(path)).collect::<std::result::Result<Vec<_>, _>>()?;
     let records = Record::merge(records)?;
     let scenario = read_scenario(arguments.scenario.as_ref())?;
+    if let Some(key) = &arguments.only {
+        return one(key, &records, &scenario);
+    }
     let specs = check_policies(&scenario)?;
     let quality = arguments.quality.read()?;
     let out = out_folder(&arguments.out, &FILES)?;
@@ -41,4 +61,61 @@ pub fn run(arguments: &ComposeArguments) -> Result<()> {
     Report::build(&records, &scenario, &[], Timestamp::now(), Vec::new())?;
     let outcomes = Outcomes::of(&scenario, &specs)?;
     publish(&records, &scenario, &outcomes, &quality, &out)
+}
+
+/// Composes one configuration on every machine, and prints what it is made of.
+fn one(key: &GridKey, records: &[Record], scenario: &Scenario) -> Result<()> {
+    let mut only = scenario.clone();
+    only.models.value = vec![key.model];
+    only.grid.value = Axes {
+        policies: vec![key.policy.clone()],
+        formats: vec![key.format],
+        ranks: key.scorer.rank().into_iter().collect(),
+        contexts: vec![key.context],
+        batches: vec![key.batch],
+    };
+    only.policies.value = only.grid.value.policies.clone();
+    let specs = check_policies(&only)?;
+    let outcomes = Outcomes::of(&only, &specs)?;
+    let parts = Grid::parts(records, &only, outcomes.all(), key)?;
+    let mut found = false;
+    for part in &parts {
+        match part {
+            Ok(part) => {
+                found = true;
+                print(&part_table(key, part))?;
+            }
+            Err(why) => print(&format!("{why}\n"))?,
+        }
+    }
+    if found { Ok(()) } else { Err(Failure::short(format!("{key} can be composed from none of the records"))) }
+}
+
+fn part_table(key: &GridKey, part: &Parts) -> String {
+    let number = |value: f64| format!("{value:.4}");
+    let rows = part.composition.terms.iter().map(|term| {
+        let Interval { median, low, high } = term.ms;
+        let mb = format!("{:.1}", term.bytes as f64 / BYTES_PER_MB);
+        vec![term.name.to_owned(), number(median), number(low), number(high), mb]
+    });
+    let mut text = format!("{key} on {}\n{}", part.machine, table(&PART_HEADER, 1, rows));
+    let c = &part.composition;
+    text += &format!(
+        "{} ms ({} to {}) between two tokens of a user, {} tok/s in all, {:.1} GB resident; {} USD an hour, {} USD per \
+         million tokens\n",
+        number(c.ms_per_token.median),
+        number(c.ms_per_token.low),
+        number(c.ms_per_token.high),
+        number(c.tok_s.median),
+        c.memory.total() as f64 / BYTES_PER_GB,
+        number(part.hour.usual),
+        number(part.usd_per_mtok),
+    );
+    for term in &part.composition.terms {
+        text += &format!("- {}: {}\n", term.name, term.origin);
+    }
+    for assumption in &part.composition.assumptions {
+        text += &format!("- assumed: {assumption}\n");
+    }
+    text
 }

@@ -195,6 +195,11 @@ pub struct Outcomes {
 }
 
 impl Outcomes {
+    /// Those of every policy.
+    pub fn all(&self) -> &[PolicyOutcome] {
+        &self.all
+    }
+
     /// Runs every policy on every model of the scenario.
     ///
     /// # Errors

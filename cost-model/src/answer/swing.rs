@@ -3,7 +3,8 @@
 use serde::Serialize;
 
 use crate::correlation::spearman;
-use crate::grid::{Assumptions, Grid, PriceLevel, Scores};
+use crate::format::WeightFormat;
+use crate::grid::{Assumptions, Cell, Grid, PriceLevel, Scores};
 use crate::report::PerForm;
 use crate::scenario::Scenario;
 
@@ -38,26 +39,35 @@ pub(super) fn swings(
     assumed: &Assumptions,
 ) -> Vec<Swing> {
     let model = cells.first().map_or("", |&cell| grid.outcome(&grid.cells[cell]).model);
-    let own = (("", "as assumed".to_owned(), assumed.clone()), None);
-    let scored = changes(model, assumed).into_iter().map(|change| (change, None));
-    // Who has one user, or many, does not choose among the others.
-    let batches =
-        |least: usize, most: usize, what: &str| (("users", what.to_owned(), assumed.clone()), Some((least, most)));
-    let batched = [batches(1, 1, "one alone"), batches(8, usize::MAX, "8 or more")];
+    let whole: Within = |_| true;
+    let own = (("", "as assumed".to_owned(), assumed.clone()), whole);
+    let scored = changes(model, assumed).into_iter().map(|change| (change, whole));
+    // Who has one user, or many, or does not trust four bits, does not choose among the others.
+    let parts: [(&str, &str, Within); 3] = [
+        (USERS, ALONE, |cell| cell.batch == 1),
+        (USERS, MANY, |cell| cell.batch >= 8),
+        ("formats", "without q4_0", |cell| cell.format != WeightFormat::Q4_0),
+    ];
+    let parts = parts.map(|(assumption, value, within)| ((assumption, value.to_owned(), assumed.clone()), within));
     [own]
         .into_iter()
         .chain(scored)
-        .chain(batched)
-        .map(|((assumption, value, assumptions), users)| {
+        .chain(parts)
+        .map(|((assumption, value, assumptions), within)| {
             let scores = grid.score(cells, &assumptions);
-            let within = |at: &usize| {
-                let batch = grid.cells[cells[*at]].batch;
-                users.is_none_or(|(least, most)| (least..=most).contains(&batch))
-            };
+            let within = |at: &usize| within(&grid.cells[cells[*at]]);
             swing(grid, &scores, candidates, scenario, assumption, value, &within)
         })
         .collect()
 }
+
+/// Which cells are looked at.
+type Within = fn(&Cell) -> bool;
+
+/// The swing that tells users apart, and its values.
+pub(super) const USERS: &str = "users";
+pub(super) const ALONE: &str = "one alone";
+pub(super) const MANY: &str = "8 or more";
 
 fn changes(model: &str, assumed: &Assumptions) -> Vec<Change> {
     let with = |change: &dyn Fn(&mut Assumptions)| {

@@ -4,6 +4,9 @@ use crate::machine::Machine;
 use crate::money::{MoneyError, Owned, Prices};
 use crate::origin::Sourced;
 
+const SECONDS_PER_HOUR: f64 = 3600.0;
+const TOKENS_PER_MTOK: f64 = 1e6;
+
 /// Prices of one machine.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Tag<'a> {
@@ -28,6 +31,13 @@ pub struct Hour {
     pub devices: u32,
     /// Whether the usual price is one that somebody published for this machine.
     pub published: bool,
+}
+
+impl Hour {
+    /// USD per million tokens at that price of an hour: standing hours are paid for too, the electricity of work is not.
+    pub(crate) fn usd_per_mtok(&self, usd_per_hour: f64, utilisation: f64, tok_s: f64) -> f64 {
+        (usd_per_hour / utilisation + self.working) / (tok_s * SECONDS_PER_HOUR) * TOKENS_PER_MTOK
+    }
 }
 
 impl Tag<'_> {

@@ -10,7 +10,6 @@ use crate::scenario::Scenario;
 
 use super::{Cell, Grid};
 
-const SECONDS_PER_HOUR: f64 = 3600.0;
 const TOKENS_PER_MTOK: f64 = 1e6;
 const BYTES_PER_MB: f64 = 1e6;
 
@@ -169,9 +168,7 @@ impl Grid {
             PriceLevel::Low => cell.hour.low,
             PriceLevel::High => cell.hour.high,
         };
-        let per_working_hour = usd_per_hour / assumptions.utilisation + cell.hour.working;
-        let tokens_per_hour = cell.batch as f64 * 1e3 / ms * SECONDS_PER_HOUR;
-        per_working_hour / tokens_per_hour * TOKENS_PER_MTOK
+        cell.hour.usd_per_mtok(usd_per_hour, assumptions.utilisation, cell.batch as f64 * 1e3 / ms)
     }
 
     /// What the ratio form divides by, one for all machines: dense in the widest format, one user, the shortest context, on

@@ -86,9 +86,7 @@ pub(super) fn legend<'a>(pairs: impl Iterator<Item = (&'a str, &'a str)> + Clone
             (kinds(pairs.map(|(policy, _)| policy)))
             @for format in formats {
                 li {
-                    svg.key viewBox="0 0 14 14" aria-hidden="true" {
-                        g.point.plain { (shape(marker(format), 7.0, 7.0, 4.5)) }
-                    }
+                    (mark(marker(format)))
                     (format)
                 }
             }
@@ -99,6 +97,18 @@ pub(super) fn legend<'a>(pairs: impl Iterator<Item = (&'a str, &'a str)> + Clone
 /// Names the kinds of some policies, as items of a legend.
 pub(super) fn kinds<'a>(policies: impl Iterator<Item = &'a str>) -> Markup {
     html! { @for kind in distinct(policies.map(policy_kind)) { li { (swatch(&class(kind))) (kind) } } }
+}
+
+/// A marker without a colour of its own.
+pub(super) fn mark(marker: Marker) -> Markup {
+    colored_mark(marker, "plain")
+}
+
+/// A marker in the colour of a class.
+pub(super) fn colored_mark(marker: Marker, class: &str) -> Markup {
+    html! {
+        svg.key viewBox="0 0 14 14" aria-hidden="true" { g class={ "point " (class) } { (shape(marker, 7.0, 7.0, 4.5)) } }
+    }
 }
 
 pub(super) fn swatch(class: &str) -> Markup {

@@ -4,6 +4,7 @@
 //! without its script, which only sorts tables.
 
 mod accuracy;
+mod answer;
 mod chart;
 mod figure;
 mod history;
@@ -38,6 +39,7 @@ pub fn html(report: &Report) -> String {
         &title,
         &html! {
             (sections::first_screen(report, &sources))
+            (answers(report, &sources))
             (figures(report, &models, &panels))
             (section("Every configuration", ALL, &tables::configurations(report, &sources)))
             (section("What accuracy sparse must keep", EVEN, &tables::break_even(report, &sources)))
@@ -111,7 +113,7 @@ fn figures(report: &Report, models: &[&str], panels: &[Panel<'_>]) -> Markup {
     let kernels = html! { @for panel in one_per_machine(panels) { (plots::kernels(report, panel)) } };
     let sensitivity = html! { @for panel in panels { (plots::sensitivity(report, panel)) } };
     html! {
-        (section("Does a better PER mean a cheaper token?", PER, &by_model(plots::per_against_cost)))
+        (section("One user: every configuration of this report by PER and price", PER, &by_model(plots::per_against_cost)))
         (section("What computing less buys", TIME, &by_panel(plots::time_by_density)))
         (section("Where the milliseconds go", "", &by_panel(plots::milliseconds)))
         (section("How close the kernels come to the roof", ROOF, &kernels))
@@ -119,6 +121,16 @@ fn figures(report: &Report, models: &[&str], panels: &[Panel<'_>]) -> Markup {
         (section("What computing less costs in accuracy: a small model, measured", ACCURACY, &accuracy::accuracy(report)))
         (section("If sparse loses accuracy, how much is too much?", LOSS, &sensitivity))
     }
+}
+
+/// The question itself, before any single configuration.
+fn answers(report: &Report, sources: &Sources) -> Markup {
+    let Some(own) = &report.answer else { return html! {} };
+    let by_model = html! { @for model in &own.models {
+        p.panel { (model.model) ", " (crate::number::fixed(model.scores.cells.len() as f64, 0)) " configurations" }
+        (answer::answer(report, own, model, sources))
+    } };
+    section("Does a better PER mean a cheaper deployment?", answer::INTRO, &by_model)
 }
 
 fn one_per_machine<'a, 'b>(panels: &'a [Panel<'b>]) -> impl Iterator<Item = &'a Panel<'b>> {

@@ -26,6 +26,7 @@ pub(super) fn first_screen(report: &Report, sources: &Sources) -> Markup {
         header {
             p.brand { strong { "Thresher" } span { (date) } }
             h1 { "What activation sparsity is worth for " (models.join(", ")) }
+            @if let Some(answer) = &report.answer { p.lead { (answer.sentences().join(" ")) } }
             p.lead { (report.headline.join(" ")) }
             (key_figures(report, sources))
             (legend())

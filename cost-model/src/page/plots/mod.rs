@@ -1,6 +1,7 @@
 //! The plots of a report, and that of the comparison with peers.
 
 mod accuracy;
+mod answer;
 mod density_by_layer;
 mod kernels;
 mod milliseconds;
@@ -10,6 +11,7 @@ mod sensitivity;
 mod time_by_density;
 
 pub(super) use accuracy::{accuracy_by_density, accuracy_by_missed_mass};
+pub(super) use answer::{forms, grid, swings};
 pub(super) use density_by_layer::density_by_layer;
 pub(super) use kernels::kernels;
 pub(super) use milliseconds::milliseconds;

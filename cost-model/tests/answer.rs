@@ -1,0 +1,207 @@
+//! The grid and what follows from it: whole, repeatable, and blind to what must not matter.
+
+#![allow(clippy::unwrap_used, reason = "a test")]
+
+mod synthetic;
+
+use cost_model::anchors::Anchors;
+use cost_model::answer::decide::Demand;
+use cost_model::answer::group::Grouping;
+use cost_model::answer::{Answer, Cost, ModelAnswer, write_correlations_csv};
+use cost_model::grid::{Assumptions, Grid, GridKey, write_grid_csv};
+use cost_model::record::Record;
+use cost_model::report::{PerForm, PolicyOutcome, Report};
+use cost_model::scenario::Scenario;
+
+const MODEL: &str = "llama-2-70b";
+const TEXT: &str = "models = [\"llama-2-70b\"]\n\
+                    [grid]\nranks = [512, 1024]\ncontexts = [512, 2048]\nbatches = [1, 4, 16]\nformats = [\"f16\", \"q8_0\"]";
+
+fn records() -> [Record; 2] {
+    [synthetic::small(), synthetic::large()]
+}
+
+fn scenario(more: &str) -> Scenario {
+    Scenario::parse(&format!("{more}\n{TEXT}"), "s.toml").unwrap()
+}
+
+fn answer(more: &str) -> Answer {
+    Answer::of(&records(), &scenario(more), &synthetic::outcomes(MODEL)).unwrap()
+}
+
+fn model(answer: &Answer) -> &ModelAnswer {
+    answer.model(MODEL).unwrap()
+}
+
+fn rho(answer: &Answer, form: PerForm, cost: Cost) -> f64 {
+    model(answer).correlation("all", form, cost).unwrap().spearman.unwrap().median
+}
+
+#[test]
+fn every_configuration_is_there_once() {
+    let answer = answer("");
+    let sparse = synthetic::outcomes(MODEL).iter().filter(|o| o.policy != "dense").count();
+    // Two machines and formats; three scorers of each policy and none of dense; two contexts, three batches.
+    let expected = 2 * 2 * (3 * sparse + 1) * 2 * 3;
+    assert_eq!(answer.configurations() + left_out(&answer), expected);
+    let mut keys: Vec<String> =
+        answer.grid.cells.iter().map(|c| format!("{} {}", answer.grid.key(c), c.machine)).collect();
+    keys.sort();
+    keys.dedup();
+    assert_eq!(keys.len(), answer.configurations());
+}
+
+/// Policies of which no selection was measured, and gates, which the synthetic record does not have.
+fn left_out(answer: &Answer) -> usize {
+    let sparse = synthetic::outcomes(MODEL).iter().filter(|o| o.policy != "dense").count();
+    let there =
+        |gate| answer.grid.cells.iter().filter(|c| (c.scorer == cost_model::compose::Scorer::Gate) == gate).count();
+    assert!(!answer.grid.notes.is_empty());
+    2 * 2 * 2 * 3 * (3 * sparse + 1) - there(true) - there(false)
+}
+
+#[test]
+fn the_same_twice() {
+    assert_eq!(answer(""), answer(""));
+}
+
+#[test]
+fn a_row_is_what_its_configuration_composes_to_by_itself() {
+    let (records, scenario, outcomes) = (records(), scenario(""), synthetic::outcomes(MODEL));
+    let answer = answer("");
+    for row in answer.grid.rows(&model(&answer).scores).iter().step_by(37) {
+        let key: GridKey = row.configuration.parse().unwrap();
+        let parts = Grid::parts(&records, &scenario, &outcomes, &key).unwrap();
+        let own = parts.into_iter().flatten().find(|p| p.machine.contains(&row.machine)).unwrap();
+        assert_eq!(own.composition.ms_per_token.median, row.ms_per_token);
+        assert!((own.usd_per_mtok / row.usd_per_mtok - 1.0).abs() < 1e-9);
+        assert_eq!(own.composition.memory.total() as f64 / 1e9, row.memory_gb);
+    }
+}
+
+#[test]
+fn one_user_of_the_grid_is_a_row_of_the_report() {
+    let outcomes = synthetic::outcomes(MODEL);
+    let scenario = scenario("predictor_rank = 1024");
+    let report =
+        Report::build(&records(), &scenario, &outcomes, "2026-01-01T00:00:00Z".parse().unwrap(), vec![]).unwrap();
+    let answer = Answer::of(&records(), &scenario, &outcomes).unwrap();
+    let rows = answer.grid.rows(&model(&answer).scores);
+    let mut met = 0;
+    for row in &report.rows {
+        let c = &row.configuration;
+        let same = |r: &&cost_model::grid::GridRow| {
+            let place = (r.machine.as_str(), r.policy.as_str(), r.format.as_str(), r.context, r.batch);
+            place == (&c.machine, &c.policy, &c.format, c.context_tokens, 1)
+                && (r.predictor_rank.unwrap_or(0) == c.predictor_rank.unwrap_or(0))
+        };
+        let Some(own) = rows.iter().find(same) else { continue };
+        assert_eq!((own.ms_per_token, own.memory_gb), (c.ms_per_token, c.memory_gb));
+        assert!((own.usd_per_mtok / c.usd_per_mtok - 1.0).abs() < 1e-9, "{own:?}");
+        met += 1;
+    }
+    assert!(met > 20, "{met}");
+}
+
+#[test]
+fn what_scales_all_prices_alike_moves_no_rank() {
+    let (base, busy) = (answer(""), answer("utilisation = 1.0"));
+    for (form, cost) in PerForm::ALL.into_iter().flat_map(|form| Cost::ALL.map(|cost| (form, cost))) {
+        assert!((rho(&base, form, cost) - rho(&busy, form, cost)).abs() < 1e-12);
+    }
+    let usd = |answer: &Answer| model(answer).scores.usd_per_mtok.clone();
+    for (half, whole) in usd(&base).iter().zip(usd(&busy)) {
+        assert!((half / whole - 2.0).abs() < 1e-9);
+    }
+    let regrets = |answer: &Answer| model(answer).decisions.iter().map(|d| d.regret.median).collect::<Vec<_>>();
+    for (a, b) in regrets(&base).iter().zip(regrets(&busy)) {
+        assert!((a - b).abs() < 1e-9);
+    }
+}
+
+/// Accuracy that no miss costs makes a solved problem as dear as its tokens.
+#[test]
+fn without_loss_solved_problems_cost_what_tokens_cost() {
+    let answer = answer("kappa = 0.0\naccuracy_kept = 1.0");
+    for form in [PerForm::Anchored, PerForm::Ratio] {
+        assert_eq!(rho(&answer, form, Cost::Mtok), rho(&answer, form, Cost::Solved));
+    }
+    // All are as accurate as dense then, so nothing is refused for it.
+    let counts = |demand| model(&answer).decisions.iter().find(|d| d.demand == demand).map(|d| d.candidates);
+    assert_eq!(counts(Demand::Any), counts(Demand::Accurate));
+    // Nor is the paper's form defined, and the scores say so.
+    let scores = &model(&answer).scores;
+    assert!(scores.per(PerForm::Paper).is_none());
+    assert!(scores.refused.iter().any(|(form, why)| *form == PerForm::Paper && why.contains("accuracy")));
+}
+
+#[test]
+fn intervals_hold_their_medians_and_groups_make_up_the_whole() {
+    let answer = answer("");
+    let own = model(&answer);
+    for c in &own.correlations {
+        for value in [c.spearman, c.kendall, c.pearson_log].into_iter().flatten() {
+            assert!(-1.0 <= value.low && value.low <= value.median && value.median <= value.high && value.high <= 1.0);
+        }
+    }
+    let rows = |grouping: Grouping| {
+        let of = |c: &&cost_model::answer::correlate::Correlation| {
+            (c.grouping, c.form, c.cost) == (grouping, PerForm::Ratio, Cost::Mtok)
+        };
+        own.correlations.iter().filter(of).map(|c| c.rows).sum::<usize>()
+    };
+    for grouping in [Grouping::Hardware, Grouping::Thresholds, Grouping::Policy, Grouping::Batch, Grouping::Context] {
+        assert_eq!(rows(grouping), rows(Grouping::All), "{grouping}");
+    }
+    for decision in &own.decisions {
+        assert!(decision.regret.low >= 0.0 && decision.regret.low <= decision.regret.high);
+        assert!(own.scores.usd_per_mtok[decision.cheapest] > 0.0);
+    }
+    assert!(own.front.len() > 1 && own.versus.len() > 1 && own.swings.len() > 10);
+}
+
+/// Owning: depreciation is paid for idle hours, electricity is not, and the joules are the watts over the tokens.
+#[test]
+fn an_owner_pays_for_standing_and_for_work() {
+    let name = synthetic::large().machine.fingerprint;
+    let owned = format!(
+        "{TEXT}\n[[owned]]\nmachine = \"{name}\"\nprice_usd = 35040\nyears = 4\nwatts = 1000\npue = 1.2\nusd_per_kwh = 0.1"
+    );
+    let scenario = Scenario::parse(&owned, "s.toml").unwrap();
+    let answer = Answer::of(&records(), &scenario, &synthetic::outcomes(MODEL)).unwrap();
+    let rows = answer.grid.rows(&model(&answer).scores);
+    let (own, other): (Vec<_>, Vec<_>) = rows.iter().partition(|r| r.machine == name);
+    assert!(!own.is_empty() && other.iter().all(|r| r.joules_per_token.is_none()));
+    for row in own {
+        // A dollar an hour to stand, twelve cents to work, half of the hours.
+        let expected = (1.0 / 0.5 + 0.12) / (row.tok_s * 3600.0) * 1e6;
+        assert!((row.usd_per_mtok / expected - 1.0).abs() < 1e-9);
+        assert!((row.joules_per_token.unwrap() * row.tok_s - 1200.0).abs() < 1e-6);
+    }
+}
+
+#[test]
+fn tables_are_tables() {
+    let answer = answer("");
+    let (mut grid, mut correlations) = (Vec::new(), Vec::new());
+    write_grid_csv(answer.grid.rows(&model(&answer).scores), &mut grid).unwrap();
+    write_correlations_csv(&answer, &mut correlations).unwrap();
+    let mut rows = csv::Reader::from_reader(&grid[..]);
+    assert_eq!(rows.headers().unwrap().get(2), Some("configuration"));
+    assert_eq!(rows.records().filter(Result::is_ok).count(), answer.configurations());
+    let mut rows = csv::Reader::from_reader(&correlations[..]);
+    assert!(rows.records().all(|row| row.unwrap().len() == 9));
+    assert!(!answer.sentences().is_empty());
+}
+
+#[test]
+fn outcomes_of_nothing_leave_dense() {
+    let none: &[PolicyOutcome] = &[];
+    let answer = Answer::of(&records(), &scenario(""), none).unwrap();
+    assert!(answer.grid.cells.iter().all(|cell| answer.grid.outcome(cell).policy == "dense"));
+    assert!(model(&answer).versus.is_empty());
+    // The model that nothing is known of is scored all the same.
+    let bounds = Anchors::own().unwrap().for_task("HumanEval, batched").cloned().unwrap();
+    let assumptions = Assumptions::of(&scenario(""), bounds);
+    assert_eq!(assumptions.dense_accuracy("relu-llama-70b"), None);
+}
