@@ -10,6 +10,7 @@
 //! | a record of one machine: read, check, write, merge | [`record`], [`machine`] |
 //! | time over bytes or density, with intervals | [`curve`] |
 //! | one token out of operators | [`compose`], [`memory`] |
+//! | which neurons lie on the GPU, which on the CPU | [`placement`] |
 //! | densities per layer; how unevenly neurons fire, what a batch reads | [`sparsity`], [`skew`] |
 //! | accuracy, or that it is unknown | [`quality`] |
 //! | how a model fared under each policy, problem by problem | [`evaluation`] |
@@ -96,6 +97,7 @@ pub mod pass_rate;
 pub mod peers;
 pub mod per;
 pub mod per_table;
+pub mod placement;
 pub mod quality;
 pub mod record;
 pub mod report;

@@ -8,10 +8,11 @@
 //! What is published is one point: PowerInfer counted which share of the neurons makes 80 % of the
 //! activations ([`STATEMENTS`]). [`Skew::fit`] solves for the `a` and `c` at which that statement and
 //! the density both hold, ceiling included. The ceiling binds where the power law would exceed 1: the
-//! neurons up to [`Firing::always`] fire for every token, and the rest make up for what the ceiling cuts
-//! off. For LLaMA2(ReGLU)-70B that is `a = 1.018`, and 4.5 % fire always at its density of 0.18; without a
-//! ceiling `a` would be 0.736, and a quarter of the activations lie above 1. A statement under which the ceiling would have to be exceeded (`activations * d > neurons`), or
-//! the hottest would fire less than the others, is refused.
+//! neurons up to [`Firing::always`] fire for every token, and the rest make up for what the ceiling
+//! cuts off. For LLaMA2(ReGLU)-70B that is `a = 1.018`, and 4.5 % fire always at its density of 0.18;
+//! without a ceiling `a` would be 0.736, and a quarter of the activations lie above 1. A statement
+//! under which the ceiling would have to be exceeded (`activations * d > neurons`), or the hottest
+//! would fire less than the others, is refused.
 //!
 //! Assumed, since nothing is published about it:
 //! - The shape between and beyond the published point is a power law.
