@@ -5,31 +5,41 @@
 
 mod axes;
 mod cell;
+mod hybrid;
 mod key;
 mod parts;
 mod price;
+mod projection;
 mod row;
 mod score;
 
 pub use axes::Axes;
 pub use cell::Cell;
 pub(crate) use cell::GROUPS;
+pub use hybrid::HybridPlacement;
 pub use key::{GridKey, GridKeyError};
 pub use parts::Parts;
 pub use price::Hour;
+pub use projection::Projection;
 pub use row::{GridRow, write_grid_csv};
 pub(crate) use score::Draw;
 pub use score::{Assumptions, PriceLevel, Scores};
 
+use serde::Serialize;
+
 use crate::compose::{ComposeError, Composer, DENSE};
+use crate::machine::Machine;
 use crate::model::ModelShape;
 use crate::money::{MoneyError, Prices};
+use crate::placement::PlacementError;
 use crate::record::Record;
 use crate::report::PolicyOutcome;
 use crate::scenario::Scenario;
 use crate::skew::SkewError;
 
 use cell::Bench;
+use hybrid::{Hybrid, SideBench};
+use price::Tag;
 
 /// Why there is no grid.
 #[derive(Debug, thiserror::Error)]
@@ -44,6 +54,9 @@ pub enum GridError {
     /// No skew.
     #[error(transparent)]
     Skew(#[from] SkewError),
+    /// No placement.
+    #[error(transparent)]
+    Placement(PlacementError),
 }
 
 /// A machine of the grid.
@@ -53,14 +66,28 @@ pub struct GridMachine {
     pub name: String,
     /// Its fingerprint.
     pub fingerprint: String,
-    /// Whether its GPU was measured.
+    /// Whether it is a GPU.
     pub is_gpu: bool,
+    /// How its times were come by.
+    pub basis: Basis,
     /// Memory that holds weights.
     pub memory_bytes: u64,
 }
 
+/// How a machine's times were come by.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Basis {
+    /// Off curves measured on it.
+    Measured,
+    /// Off curves of another GPU, in proportion to both's specified bandwidth: assumed.
+    Projected,
+    /// A GPU and a processor, each off its curves: assumed where they meet.
+    Hybrid,
+}
+
 /// Configurations, composed.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, Default, PartialEq)]
 pub struct Grid {
     /// Machines that cells name by index.
     pub machines: Vec<GridMachine>,
@@ -68,6 +95,8 @@ pub struct Grid {
     pub outcomes: Vec<PolicyOutcome>,
     /// The configurations.
     pub cells: Vec<Cell>,
+    /// Where neurons lie, of the cells that have them on two sides.
+    pub placements: Vec<HybridPlacement>,
     /// What was left out, and why.
     pub notes: Vec<String>,
 }
@@ -80,35 +109,103 @@ impl Grid {
     /// # Errors
     /// [`GridError`]
     pub fn compose(records: &[Record], scenario: &Scenario, outcomes: &[PolicyOutcome]) -> Result<Self, GridError> {
-        let mut grid = Self { machines: Vec::new(), outcomes: Vec::new(), cells: Vec::new(), notes: Vec::new() };
+        let mut grid = Self::default();
         for model in &scenario.models.value {
             grid.outcomes.push(PolicyOutcome::dense(model));
             grid.outcomes.extend(outcomes.iter().filter(|o| o.model == model.name && o.policy != DENSE).cloned());
         }
         let prices = Prices::own()?;
-        for record in records {
-            let composer = Composer::new(record)?;
+        let composers = records.iter().map(Composer::new).collect::<Result<Vec<_>, _>>()?;
+        for (record, composer) in records.iter().zip(&composers) {
             let machine = &record.machine;
             let own = scenario.owned_machine(machine);
+            let tag = Tag { prices: &prices, machine, own, given: scenario.usd_per_hour.as_ref() };
             let bench = Bench {
-                machine: grid.machines.len(),
-                composer: &composer,
+                machine: grid.add_machine(machine, Basis::Measured),
+                composer,
                 axes: &scenario.grid.value,
-                prices: price::Tag { prices: &prices, machine, own, given: scenario.usd_per_hour.as_ref() },
+                prices: tag,
+                slower: 1.0,
             };
-            grid.machines.push(GridMachine {
-                name: machine.name().to_owned(),
-                fingerprint: machine.fingerprint.clone(),
-                is_gpu: machine.measured_gpu().is_some(),
-                memory_bytes: machine.weight_memory_bytes(),
-            });
-            for model in &scenario.models.value {
-                let (cells, notes) = bench.cells(model, &grid.outcomes)?;
-                grid.cells.extend(cells);
-                grid.notes.extend(notes);
+            grid.add_cells(scenario, &bench, true)?;
+        }
+        for (record, composer) in records.iter().zip(&composers) {
+            for projection in &scenario.gpus.value {
+                let Some(slower) = projection.slower(&record.machine) else { continue };
+                let machine = projection.machine(&record.machine);
+                let tag =
+                    Tag { prices: &prices, machine: &machine, own: scenario.owned_machine(&machine), given: None };
+                let axes = scenario.grid.value.fewer(scenario.context_tokens.value);
+                let at = grid.add_machine(&machine, Basis::Projected);
+                grid.add_cells(scenario, &Bench { machine: at, composer, axes: &axes, prices: tag, slower }, false)?;
+                let gpu = SideBench { composer, slower, prices: tag };
+                grid.add_hybrids(scenario, gpu, &projection.name, projection.memory_bytes, &composers, &prices)?;
             }
         }
         Ok(grid)
+    }
+
+    fn add_machine(&mut self, machine: &Machine, basis: Basis) -> usize {
+        self.machines.push(GridMachine {
+            name: machine.name().to_owned(),
+            fingerprint: machine.fingerprint.clone(),
+            is_gpu: machine.measured_gpu().is_some(),
+            basis,
+            memory_bytes: machine.weight_memory_bytes(),
+        });
+        self.machines.len() - 1
+    }
+
+    fn add_cells(&mut self, scenario: &Scenario, bench: &Bench<'_>, notes: bool) -> Result<(), GridError> {
+        for model in &scenario.models.value {
+            let (cells, left_out) = bench.cells(model, &self.outcomes)?;
+            self.cells.extend(cells);
+            if notes {
+                self.notes.extend(left_out);
+            }
+        }
+        Ok(())
+    }
+
+    /// That GPU beside each processor that was measured.
+    fn add_hybrids(
+        &mut self,
+        scenario: &Scenario,
+        gpu: SideBench<'_>,
+        name: &str,
+        gpu_bytes: u64,
+        composers: &[Composer<'_>],
+        prices: &Prices,
+    ) -> Result<(), GridError> {
+        for composer in composers.iter().filter(|c| c.record().machine.measured_gpu().is_none()) {
+            let machine = &composer.record().machine;
+            let given = scenario.usd_per_hour.as_ref();
+            let tag = Tag { prices, machine, own: scenario.owned_machine(machine), given };
+            let cpu = SideBench { composer, slower: 1.0, prices: tag };
+            let at = self.machines.len();
+            let hybrid = Hybrid { machine: at, gpu, cpu, gpu_bytes };
+            let axes = &scenario.grid.value;
+            let mut found = Vec::new();
+            for model in &scenario.models.value {
+                let (rank, context) = (scenario.predictor_rank.value, axes.context_near(scenario.context_tokens.value));
+                found.extend(hybrid.cells(model, &axes.formats, &self.outcomes, rank, context)?);
+            }
+            if found.is_empty() {
+                continue;
+            }
+            self.machines.push(GridMachine {
+                name: format!("{name} and {}", machine.cpu_model),
+                fingerprint: machine.fingerprint.clone(),
+                is_gpu: true,
+                basis: Basis::Hybrid,
+                memory_bytes: gpu_bytes,
+            });
+            for (cell, placement) in found {
+                self.placements.push(HybridPlacement { cell: self.cells.len(), ..placement });
+                self.cells.push(cell);
+            }
+        }
+        Ok(())
     }
 
     /// One configuration on each machine, part by part, or why it is not to be had there.

@@ -16,6 +16,7 @@
 //! | `accuracy_kept` | 0.95 | a decision that loses more of dense accuracy is none |
 //! | `tok_s_user` | 5 | nor is one whose reader waits longer |
 //! | `[grid]` | | what the question is answered over: `policies`, `formats`, `ranks`, `contexts`, `batches` |
+//! | `[[gpu]]` | see [`Projection`] | GPUs by their data sheets, from which a measured one is scaled; `gpu = []` for none |
 //! | `[[owned]]` | none | what owning a machine costs: see [`Owned`] |
 
 use std::path::Path;
@@ -23,7 +24,7 @@ use std::path::Path;
 use serde::{Deserialize, Serialize};
 
 use crate::format::{UnknownFormat, WeightFormat};
-use crate::grid::Axes;
+use crate::grid::{Axes, Projection};
 use crate::machine::Machine;
 use crate::model::{ModelShape, UnknownModel};
 use crate::money::Owned;
@@ -140,6 +141,8 @@ pub struct Scenario {
     pub tok_s_user: Sourced<f64>,
     /// What the question is answered over.
     pub grid: Sourced<Axes>,
+    /// GPUs that a measured one stands for.
+    pub gpus: Sourced<Vec<Projection>>,
     /// Machines whose owner's cost is known.
     pub owned: Vec<Owned>,
 }
@@ -198,6 +201,7 @@ struct File {
     tok_s_user: Option<f64>,
     #[serde(default)]
     grid: Grid,
+    gpu: Option<Vec<Projection>>,
     #[serde(default)]
     owned: Vec<Owned>,
 }
@@ -361,6 +365,9 @@ impl Scenario {
         };
         let why = "from one user to 64, from a short prompt to a long file, policies from nearly all neurons to few";
         let grid = if given { r.given(axes) } else { Sourced::new(axes, Origin::assumed(why)) };
+        for gpu in file.gpu.iter().flatten() {
+            gpu.check().map_err(|what| r.invalid("gpu", what))?;
+        }
         for owned in &file.owned {
             owned.check().map_err(|what| r.invalid("owned", what))?;
         }
@@ -414,6 +421,11 @@ impl Scenario {
             ),
             tok_s_user: r.or(pace, 5.0, Origin::assumed("about as fast as people read")),
             grid,
+            gpus: r.or(
+                file.gpu,
+                Projection::usual(),
+                Origin::assumed("GPUs that can be rented, as close to their specified bandwidth as the one measured"),
+            ),
             owned: file.owned,
         })
     }

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use clap::Args;
 use cost_model::{
     estimate::Interval,
-    grid::{Axes, Grid, GridKey, Parts},
+    grid::{Axes, Basis, Cell, Grid, GridKey, HybridPlacement, Parts},
     record::Record,
     report::Report,
     scenario::Scenario,
@@ -19,6 +19,8 @@ use crate::{
 };
 
 const PART_HEADER: [&str; 5] = ["part", "ms", "low", "high", "MB"];
+const OTHER_HEADER: [&str; 8] =
+    ["machine", "ms", "tok/s", "$/Mtok", "neurons on GPU", "of active", "over layers", "over PowerInfer's rule"];
 const BYTES_PER_MB: f64 = 1e6;
 const BYTES_PER_GB: f64 = 1e9;
 
@@ -75,6 +77,10 @@ fn one(key: &GridKey, records: &[Record], scenario: &Scenario) -> Result<()> {
         batches: vec![key.batch],
     };
     only.policies.value = only.grid.value.policies.clone();
+    if let Some(rank) = key.scorer.rank() {
+        only.predictor_rank.value = rank;
+    }
+    only.context_tokens.value = key.context;
     let specs = check_policies(&only)?;
     let outcomes = Outcomes::of(&only, &specs)?;
     let parts = Grid::parts(records, &only, outcomes.all(), key)?;
@@ -88,7 +94,38 @@ fn one(key: &GridKey, records: &[Record], scenario: &Scenario) -> Result<()> {
             Err(why) => print(&format!("{why}\n"))?,
         }
     }
+    let grid = Grid::compose(records, &only, outcomes.all())?;
+    print(&others(key, &grid, only.utilisation.value))?;
     if found { Ok(()) } else { Err(Failure::short(format!("{key} can be composed from none of the records"))) }
+}
+
+/// The machines that were not measured: GPUs by their data sheets, and such a GPU beside a processor.
+fn others(key: &GridKey, grid: &Grid, utilisation: f64) -> String {
+    let other = |(_, cell): &(usize, &Cell)| grid.machine(cell).basis != Basis::Measured && grid.key(cell) == *key;
+    let rows: Vec<Vec<String>> = grid
+        .cells
+        .iter()
+        .enumerate()
+        .filter(other)
+        .map(|(index, cell)| {
+            let usd = cell.hour.usd_per_mtok(cell.hour.usual, utilisation, cell.tok_s());
+            let placed = grid.placements.iter().find(|placed| placed.cell == index);
+            let of = |pick: fn(&HybridPlacement) -> f64| placed.map_or(String::new(), |p| format!("{:.3}", pick(p)));
+            let ms = format!("{:.3}", cell.ms.median);
+            let tail =
+                [of(|p| p.neurons_on_gpu), of(|p| p.active_on_gpu), of(|p| p.over_layers), of(|p| p.over_frequency)];
+            let own = [grid.machine(cell).name.clone(), ms, format!("{:.3}", cell.tok_s()), format!("{usd:.3}")];
+            own.into_iter().chain(tail).collect()
+        })
+        .collect();
+    if rows.is_empty() {
+        return String::new();
+    }
+    format!(
+        "\nAssumed: GPUs by their data sheets, as close to their bandwidth as the one measured, alone and beside a \
+         processor\n{}",
+        table(&OTHER_HEADER, 1, rows)
+    )
 }
 
 fn part_table(key: &GridKey, part: &Parts) -> String {

@@ -55,10 +55,7 @@ pub struct Decision {
 }
 
 pub(super) fn candidates(grid: &Grid, cells: &[usize], scenario: &Scenario) -> Candidates {
-    let asked = scenario.context_tokens.value;
-    // Contexts that are composed need not hold the one that is asked for: then the nearest.
-    let contexts = cells.iter().map(|&cell| grid.cells[cell].context);
-    let context = contexts.min_by_key(|context| context.abs_diff(asked)).unwrap_or(asked);
+    let context = scenario.grid.value.context_near(scenario.context_tokens.value);
     let positions: Vec<usize> = (0..cells.len()).filter(|&at| grid.cells[cells[at]].context == context).collect();
     let tok_s_user = positions.iter().map(|&at| grid.cells[cells[at]].tok_s_user()).collect();
     Candidates { positions, tok_s_user }

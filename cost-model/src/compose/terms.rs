@@ -93,6 +93,16 @@ impl Composer<'_> {
         Ok(self.term(name, operator, curves, &reads, dealt.calls))
     }
 
+    /// Seconds of one layer's FFN for one token that computes `density` of its rows, where they are named: no gate first.
+    pub(crate) fn ffn_seconds(&self, c: &Configuration, density: f64) -> Result<f64, ComposeError> {
+        let shape = (c.model.intermediate, c.model.hidden);
+        let of = |operator: Operator| {
+            let bytes = operator.weight_bytes(c.format, shape, density, 0);
+            Ok(self.family(c, operator)?.at(shape, density, bytes).value.median)
+        };
+        if self.measured_whole_alone(c) { of(Operator::Ffn) } else { Ok(of(Operator::GateUp)? + of(Operator::Down)?) }
+    }
+
     /// Whether the FFN was measured in one piece and its parts were not: a GPU runs it as one phase.
     pub(super) fn measured_whole_alone(&self, c: &Configuration) -> bool {
         let has = |operator| self.family(c, operator).is_ok();

@@ -20,6 +20,25 @@ pub struct Axes {
     pub batches: Vec<usize>,
 }
 
+impl Axes {
+    /// The context that is nearest to the one asked for.
+    pub fn context_near(&self, asked: usize) -> usize {
+        self.contexts.iter().copied().min_by_key(|context| context.abs_diff(asked)).unwrap_or(asked)
+    }
+
+    /// One context, and of the batches the smallest, one between and the largest: for machines that are not measured.
+    pub(super) fn fewer(&self, context: usize) -> Self {
+        let mut batches = self.batches.clone();
+        batches.sort_unstable();
+        let mut few: Vec<usize> = [0, batches.len() / 2, batches.len().saturating_sub(1)]
+            .iter()
+            .filter_map(|&at| batches.get(at).copied())
+            .collect();
+        few.dedup();
+        Self { contexts: vec![self.context_near(context)], batches: few, ..self.clone() }
+    }
+}
+
 impl Default for Axes {
     fn default() -> Self {
         Self {

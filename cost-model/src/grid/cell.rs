@@ -69,6 +69,8 @@ pub(super) struct Bench<'a> {
     pub(super) composer: &'a Composer<'a>,
     pub(super) axes: &'a Axes,
     pub(super) prices: Tag<'a>,
+    /// Times over those of the curves.
+    pub(super) slower: f64,
 }
 
 /// What a cell is composed of, but for its context.
@@ -151,8 +153,9 @@ impl Bench<'_> {
         let mut groups = [(0.0_f32, 0.0_f32); GROUPS];
         for term in terms {
             let Some(at) = group(term.group) else { continue };
-            groups[at].0 += term.ms.median as f32;
-            groups[at].1 += ((term.ms.high - term.ms.low) / 2.0 / SIGMAS) as f32;
+            let Interval { median, low, high } = term.ms.scale(self.slower);
+            groups[at].0 += median as f32;
+            groups[at].1 += ((high - low) / 2.0 / SIGMAS) as f32;
         }
         Ok(Cell {
             machine: self.machine,
@@ -162,11 +165,11 @@ impl Bench<'_> {
             context: c.context_tokens,
             batch: c.batch,
             threads: c.threads,
-            ms: total(terms),
+            ms: total(terms).scale(self.slower),
             memory_bytes,
             hour: self.prices.hour(memory_bytes)?,
             watts: self.prices.own.map(|own| own.watts * own.pue),
-            extrapolated: terms.iter().any(|term| term.extrapolated),
+            extrapolated: self.slower != 1.0 || terms.iter().any(|term| term.extrapolated),
             groups,
         })
     }

@@ -6,6 +6,7 @@ use crate::answer::decide::Demand;
 use crate::answer::group::Grouping;
 use crate::answer::{Answer, Cost, ModelAnswer};
 use crate::estimate::Interval;
+use crate::grid::HybridPlacement;
 use crate::number::{correlation, fixed, percent, significant};
 use crate::origin::Origin;
 use crate::report::{PerForm, Report};
@@ -26,6 +27,12 @@ const DECISIONS: &str = "Take the configuration of best PER; pay so much more th
 const VERSUS: &str = "All else being equal. At equal missed mass: the cost over that of two neighbouring settings of the \
                       baseline, mixed. Agreement: of all pairs, the share in which the better PER is also the cheaper \
                       solved problem; a coin has 50 %.";
+const PLACEMENTS: &str = "The hottest neurons on the GPU, solved exactly, layer by layer; beside it whole layers on the GPU, and \
+                          PowerInfer's rule, by the same costs. GPUs by their data sheets; how unevenly neurons fire as \
+                          published; ways and waits between the two sides assumed.";
+/// Policies whose placement is shown.
+const SHOWN: [&str; 4] = ["dense", "fixed:0.0", "top-k:density=0.18", "dynamic:miss=0.05"];
+
 const SWINGS: &str = "Everything scored again with one assumption changed. Regret is in dollars per solved problem, among \
                       configurations that keep enough accuracy and are fast enough.";
 
@@ -44,6 +51,11 @@ pub(super) fn answer(report: &Report, answer: &Answer, model: &ModelAnswer, sour
             h3 { "Thresholds that move against thresholds that do not" }
             p.intro { (VERSUS) }
             (versus(model, sources))
+        }
+        @if !placements(answer, model).is_empty() {
+            h3 { "A GPU that does not hold the model, and a processor that does" }
+            p.intro { (PLACEMENTS) }
+            (placement_table(answer, model, sources))
         }
         h3 { "What if an assumption is another" }
         p.intro { (SWINGS) }
@@ -180,6 +192,51 @@ fn versus(model: &ModelAnswer, sources: &Sources) -> Markup {
                 } }
                 td.number { (fixed(v.pairs as f64, 0)) }
             } } }
+        } }
+    }
+}
+
+/// Of the model's hybrids, the fastest of each machine and kind of policy.
+fn placements<'a>(answer: &'a Answer, model: &ModelAnswer) -> Vec<&'a HybridPlacement> {
+    let grid = &answer.grid;
+    let mut best: Vec<&HybridPlacement> = Vec::new();
+    for p in grid.placements.iter().filter(|p| grid.outcome(&grid.cells[p.cell]).model == model.model) {
+        let own = &grid.cells[p.cell];
+        let key = |p: &HybridPlacement| {
+            let cell = &grid.cells[p.cell];
+            (cell.machine, cell.format, grid.outcome(cell).policy.as_str())
+        };
+        if !SHOWN.contains(&key(p).2) {
+            continue;
+        }
+        match best.iter_mut().find(|other| key(other) == key(p)) {
+            Some(other) if grid.cells[other.cell].ms.median > own.ms.median => *other = p,
+            Some(_) => {}
+            None => best.push(p),
+        }
+    }
+    best
+}
+
+fn placement_table(answer: &Answer, model: &ModelAnswer, sources: &Sources) -> Markup {
+    let grid = &answer.grid;
+    let number = |value: f64, text: &str| html! { td.number data-value=(value) { (sources.figure(text, &rests())) } };
+    html! {
+        div.scroll { table {
+            thead { tr {
+                th { "machine" } th { "configuration" } th.number { "tok/s" } th.number { "neurons on the GPU" }
+                th.number { "of active rows" } th.number { "over whole layers" } th.number { "over PowerInfer's rule" }
+            } }
+            tbody { @for p in placements(answer, model) {
+                @let cell = &grid.cells[p.cell];
+                tr {
+                    th scope="row" { (grid.machine(cell).name) } td { code { (grid.key(cell).to_string()) } }
+                    (number(cell.tok_s(), &significant(cell.tok_s(), 3)))
+                    (number(p.neurons_on_gpu, &percent(p.neurons_on_gpu))) (number(p.active_on_gpu, &percent(p.active_on_gpu)))
+                    (number(p.over_layers, &format!("{} ×", fixed(p.over_layers, 2))))
+                    (number(p.over_frequency, &format!("{} ×", fixed(p.over_frequency, 2))))
+                }
+            } }
         } }
     }
 }

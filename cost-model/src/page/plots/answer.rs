@@ -4,7 +4,7 @@ use maud::{Markup, html};
 
 use crate::answer::swing::Swing;
 use crate::answer::{Answer, ModelAnswer};
-use crate::grid::Cell;
+use crate::grid::{Basis, Cell};
 use crate::number::{correlation, fixed, percent, significant};
 use crate::report::PerForm;
 
@@ -17,15 +17,21 @@ const HEIGHT: f64 = 380.0;
 
 /// PER against dollars per solved problem, and accuracy against dollars per token with what nothing beats.
 pub(in super::super) fn grid(answer: &Answer, model: &ModelAnswer) -> Markup {
-    let machines = kind::distinct(answer.grid.machines.iter().map(|m| m.fingerprint.as_str()));
     let shown = sample(model);
     let policy = |at: usize| answer.grid.outcome(cell(answer, model, at)).policy.as_str();
     html! {
         ul.legend {
             (kind::kinds(shown.iter().map(|&at| policy(at))))
-            @for (index, fingerprint) in machines.iter().enumerate() {
-                @let name = answer.grid.machines.iter().find(|m| m.fingerprint == *fingerprint).map_or("", |m| &m.name);
-                li { (kind::mark(marker(index))) (name) " " code { (fingerprint.get(..4).unwrap_or_default()) } }
+            @for (index, machine) in answer.grid.machines.iter().enumerate() {
+                @if machine.basis == Basis::Measured {
+                    li { (kind::mark(marker(answer, index))) (machine.name) " "
+                        code { (machine.fingerprint.get(..4).unwrap_or_default()) } }
+                }
+            }
+            @for (basis, name) in [(Basis::Projected, "GPUs by their data sheets"), (Basis::Hybrid, "a GPU and a processor")] {
+                @if let Some(index) = answer.grid.machines.iter().position(|m| m.basis == basis) {
+                    li { (kind::mark(marker(answer, index))) (name) }
+                }
             }
         }
         div.pair {
@@ -54,13 +60,17 @@ fn cell<'a>(answer: &'a Answer, model: &ModelAnswer, at: usize) -> &'a Cell {
     &answer.grid.cells[model.scores.cells[at]]
 }
 
-fn marker(machine: usize) -> Marker {
-    [Marker::Circle, Marker::Diamond, Marker::Square, Marker::Triangle, Marker::TriangleDown][machine % 5]
+fn marker(answer: &Answer, machine: usize) -> Marker {
+    match answer.grid.machines[machine].basis {
+        Basis::Measured => [Marker::Circle, Marker::Diamond, Marker::Square][machine % 3],
+        Basis::Projected => Marker::Triangle,
+        Basis::Hybrid => Marker::TriangleDown,
+    }
 }
 
 fn point(answer: &Answer, model: &ModelAnswer, at: usize) -> (Glyph, String, String) {
     let own = cell(answer, model, at);
-    let glyph = Glyph { marker: marker(own.machine), radius: 2.6 };
+    let glyph = Glyph { marker: marker(answer, own.machine), radius: 2.6 };
     let tip = format!(
         "{} on {}: {} USD per Mtok, {} of dense accuracy, {} tok/s",
         answer.grid.key(own),

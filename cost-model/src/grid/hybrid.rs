@@ -1,0 +1,217 @@
+//! A GPU too small for the model, and the processor beside it: the hottest neurons on the one, the rest on the other.
+
+use rayon::prelude::*;
+use serde::Serialize;
+
+use crate::compose::{Composer, Configuration, DENSE, Scorer};
+use crate::estimate::Interval;
+use crate::format::WeightFormat;
+use crate::memory::Memory;
+use crate::model::ModelShape;
+use crate::operator::Operator;
+use crate::placement::{Dense, Layer, Link, Neurons, PlacementError, Problem};
+use crate::report::PolicyOutcome;
+use crate::setting::Setting;
+
+use super::GridError;
+use super::cell::{Cell, GROUPS};
+use super::price::{Hour, Tag};
+
+/// Neurons that move together: 28 blocks of a 70B's layer.
+const PER_BLOCK: usize = 1024;
+/// What of a GPU's memory weights can have: the rest holds buffers and the desktop.
+const FREE: f64 = 0.92;
+/// A hidden state's way to the other side, and waiting for each other, seconds; PCIe 4.0's bandwidth.
+const HOP_S: f64 = 10e-6;
+const SYNC_S: f64 = 10e-6;
+const PCIE_BYTES_PER_S: f64 = 25e9;
+/// Standard deviation of a hybrid's time, in shares of it: what nobody measured here.
+const SD: f64 = 0.1;
+
+/// One side: curves, and how much slower than they say.
+#[derive(Clone, Copy)]
+pub(super) struct SideBench<'a> {
+    pub(super) composer: &'a Composer<'a>,
+    pub(super) slower: f64,
+    pub(super) prices: Tag<'a>,
+}
+
+/// Both.
+pub(super) struct Hybrid<'a> {
+    pub(super) machine: usize,
+    pub(super) gpu: SideBench<'a>,
+    pub(super) cpu: SideBench<'a>,
+    pub(super) gpu_bytes: u64,
+}
+
+/// Where the neurons of a configuration lie, and what that gains.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct HybridPlacement {
+    /// Index of its cell.
+    pub cell: usize,
+    /// Share of FFN neurons on the GPU.
+    pub neurons_on_gpu: f64,
+    /// Share of active rows computed there.
+    pub active_on_gpu: f64,
+    /// Times as fast as whole layers on the GPU and the rest on the processor.
+    pub over_layers: f64,
+    /// Times as fast as PowerInfer's rule.
+    pub over_frequency: f64,
+}
+
+impl Hybrid<'_> {
+    /// A cell for every configuration of one user with the scenario's context, where the model does not fit the GPU.
+    pub(super) fn cells(
+        &self,
+        model: &ModelShape,
+        formats: &[WeightFormat],
+        outcomes: &[PolicyOutcome],
+        rank: usize,
+        context: usize,
+    ) -> Result<Vec<(Cell, HybridPlacement)>, GridError> {
+        let skew = model.skew()?;
+        let mut jobs = Vec::new();
+        for &format in formats {
+            let fastest = |side: &SideBench<'_>| Setting::fastest(side.composer, model, format, context, &skew);
+            let (Some(gpu), Some(cpu)) = (fastest(&self.gpu)?, fastest(&self.cpu)?) else { continue };
+            for (outcome, own) in outcomes.iter().enumerate().filter(|(_, o)| o.model == model.name) {
+                let of = |setting: &Setting| Configuration {
+                    policy: own.policy.clone(),
+                    densities: own.densities.clone(),
+                    scorer: match own.policy.as_str() {
+                        DENSE => Scorer::Free,
+                        _ => Scorer::LowRank(rank.next_multiple_of(format.block_len())),
+                    },
+                    ..setting.dense(model, format, context, &skew)
+                };
+                jobs.push((outcome, of(&gpu), of(&cpu)));
+            }
+        }
+        let cells = jobs.par_iter().filter_map(|(outcome, gpu, cpu)| match self.cell(*outcome, gpu, cpu) {
+            // What one side cannot compose is left out; each side has its note.
+            Err(GridError::Compose(_)) => None,
+            other => other.transpose(),
+        });
+        cells.collect()
+    }
+
+    fn cell(
+        &self,
+        outcome: usize,
+        gpu: &Configuration,
+        cpu: &Configuration,
+    ) -> Result<Option<(Cell, HybridPlacement)>, GridError> {
+        let memory = Memory::of(gpu);
+        let free = (self.gpu_bytes as f64 * FREE) as u64;
+        if memory.total() <= free {
+            return Ok(None);
+        }
+        let layers = gpu.model.layers as u64;
+        let row = gpu.format.row_bytes(gpu.model.hidden);
+        let neurons = Neurons { count: gpu.model.intermediate, bytes: 3 * row, per_block: PER_BLOCK };
+        let matrices: u64 = gpu.model.attention().iter().map(|&(rows, cols)| gpu.format.bytes(rows, cols)).sum();
+        let [gpu_parts, cpu_parts] = [(&self.gpu, gpu), (&self.cpu, cpu)].map(|(side, c)| side.parts(c));
+        let (gpu_parts, cpu_parts) = (gpu_parts?, cpu_parts?);
+        let attention = Dense {
+            bytes: matrices + (memory.kv_cache + memory.predictors) / layers,
+            gpu_s: gpu_parts.layer_s,
+            cpu_s: cpu_parts.layer_s,
+        };
+        let head_bytes = gpu.format.bytes(gpu.model.vocab, gpu.model.hidden);
+        let head = Dense { bytes: head_bytes, gpu_s: gpu_parts.head_s, cpu_s: cpu_parts.head_s };
+        let seconds = |side: &SideBench<'_>, c: &Configuration, active: f64| {
+            let density = active / gpu.model.intermediate as f64;
+            // Composed once already, so there are curves.
+            side.composer.ffn_seconds(c, density.min(1.0)).unwrap_or(f64::INFINITY) * side.slower
+        };
+        // Layers of one density are the same layer.
+        let mut known: Vec<(f64, Layer)> = Vec::new();
+        let mut stack = Vec::with_capacity(gpu.model.layers);
+        for &density in &gpu.densities.value {
+            if let Some((_, layer)) = known.iter().find(|(own, _)| *own == density) {
+                stack.push(layer.clone());
+                continue;
+            }
+            let firing = gpu.skew.at(density)?;
+            let on = |active| seconds(&self.gpu, gpu, active);
+            let off = |active| seconds(&self.cpu, cpu, active);
+            let layer = Layer::new(attention, neurons, &firing, 1, on, off)?;
+            known.push((density, layer.clone()));
+            stack.push(layer);
+        }
+        let link = Link::over(gpu.model.hidden, HOP_S, PCIE_BYTES_PER_S, SYNC_S)?;
+        let solution = Problem::new(stack, head, link, free)?.solve();
+        let ms = 1e3 * solution.best.time.total_s();
+        let blocks: usize = solution.best.placement.layers.iter().map(|layer| layer.gpu_blocks).sum();
+        let all_blocks = gpu.model.intermediate.div_ceil(PER_BLOCK) * gpu.model.layers;
+        let mut active_on_gpu = 0.0;
+        for (layer, &density) in solution.best.placement.layers.iter().zip(&gpu.densities.value) {
+            let hottest = (layer.gpu_blocks * PER_BLOCK).min(neurons.count) as f64 / neurons.count as f64;
+            active_on_gpu += gpu.skew.at(density)?.active_of_hottest(hottest);
+        }
+        let mut groups = [(0.0, 0.0); GROUPS];
+        groups[GROUPS - 1] = (ms as f32, (SD * ms) as f32);
+        let cell = Cell {
+            machine: self.machine,
+            outcome,
+            format: gpu.format,
+            scorer: gpu.scorer,
+            context: gpu.context_tokens,
+            batch: 1,
+            threads: cpu.threads,
+            ms: Interval { median: ms, low: ms * (1.0 - 2.0 * SD), high: ms * (1.0 + 2.0 * SD) },
+            memory_bytes: memory.total(),
+            hour: self.hour(memory.total(), free)?,
+            watts: None,
+            extrapolated: true,
+            groups,
+        };
+        let placement = HybridPlacement {
+            cell: 0,
+            neurons_on_gpu: blocks as f64 / all_blocks as f64,
+            active_on_gpu: active_on_gpu / gpu.densities.value.iter().sum::<f64>().max(f64::MIN_POSITIVE),
+            over_layers: solution.gain_over_layers(),
+            over_frequency: solution.gain_over_frequency(),
+        };
+        Ok(Some((cell, placement)))
+    }
+
+    /// One GPU, and as much of a processor as holds what is not on it.
+    fn hour(&self, need: u64, free: u64) -> Result<Hour, GridError> {
+        let gpu = self.gpu.prices.hour(free)?;
+        let cpu = self.cpu.prices.hour(need - free)?;
+        Ok(Hour {
+            usual: gpu.usual + cpu.usual,
+            low: gpu.low + cpu.low,
+            high: gpu.high + cpu.high,
+            working: gpu.working + cpu.working,
+            devices: 1,
+            published: false,
+        })
+    }
+}
+
+/// Seconds of what is placed whole.
+struct WholeParts {
+    layer_s: f64,
+    head_s: f64,
+}
+
+impl SideBench<'_> {
+    fn parts(&self, c: &Configuration) -> Result<WholeParts, GridError> {
+        let terms = self.composer.terms(c)?;
+        let ms = |operators: &[&str]| {
+            let own = terms.iter().filter(|term| operators.contains(&term.name));
+            own.map(|term| term.ms.median).sum::<f64>() * self.slower
+        };
+        let layers = c.model.layers as f64;
+        let beside = ["attention projections", crate::compose::KV_CACHE, Operator::Predictor.as_str(), "selection"];
+        Ok(WholeParts { layer_s: ms(&beside) / 1e3 / layers, head_s: ms(&["LM head"]) / 1e3 })
+    }
+}
+
+impl From<PlacementError> for GridError {
+    fn from(error: PlacementError) -> Self {
+        Self::Placement(error)
+    }
+}
