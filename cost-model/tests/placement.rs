@@ -1,5 +1,7 @@
 //! Placement: exact, and what it says of PowerInfer's machines.
 
+#![allow(clippy::unwrap_used, reason = "a test")]
+
 use cost_model::format::WeightFormat;
 use cost_model::model::ModelShape;
 use cost_model::origin::Origin;
