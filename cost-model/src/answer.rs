@@ -4,8 +4,8 @@
 //! | question | module |
 //! |---|---|
 //! | of which configurations | [`group`] |
-//! | do better PER and lower cost go together, and how sure is that | [`correlate`], `draws` |
-//! | is a correlation within groups turned round over all of them | [`correlate::reversals`] |
+//! | do better PER and lower cost go together, and how sure is that | [`correlate`] |
+//! | is a correlation within groups turned round over all of them | [`correlate::Reversal`] |
 //! | what does it cost to choose by PER | [`decide`] |
 //! | do thresholds that move pay | [`versus`] |
 //! | what if an assumption is another | [`swing`] |

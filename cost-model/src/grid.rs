@@ -188,7 +188,8 @@ impl Grid {
             let mut found = Vec::new();
             for model in &scenario.models.value {
                 let (rank, context) = (scenario.predictor_rank.value, axes.context_near(scenario.context_tokens.value));
-                found.extend(hybrid.cells(model, &axes.formats, &self.outcomes, rank, context)?);
+                let policies = &scenario.policies.value;
+                found.extend(hybrid.cells(model, &axes.formats, &self.outcomes, policies, rank, context)?);
             }
             if found.is_empty() {
                 continue;

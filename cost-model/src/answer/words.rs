@@ -35,7 +35,7 @@ fn spearman(c: &Correlation) -> Option<String> {
     Some(format!("{} ({}; {ends})", rounded(rho.median), c.form))
 }
 
-fn of_group<'a>(model: &'a ModelAnswer, grouping: Grouping, cost: Cost) -> impl Iterator<Item = &'a Correlation> {
+fn of_group(model: &ModelAnswer, grouping: Grouping, cost: Cost) -> impl Iterator<Item = &Correlation> {
     model.correlations.iter().filter(move |c| (c.grouping, c.cost) == (grouping, cost))
 }
 

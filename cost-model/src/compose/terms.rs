@@ -93,14 +93,19 @@ impl Composer<'_> {
         Ok(self.term(name, operator, curves, &reads, dealt.calls))
     }
 
-    /// Seconds of one layer's FFN for one token that computes `density` of its rows, where they are named: no gate first.
-    pub(crate) fn ffn_seconds(&self, c: &Configuration, density: f64) -> Result<f64, ComposeError> {
-        let shape = (c.model.intermediate, c.model.hidden);
-        let of = |operator: Operator| {
-            let bytes = operator.weight_bytes(c.format, shape, density, 0);
-            Ok(self.family(c, operator)?.at(shape, density, bytes).value.median)
-        };
-        if self.measured_whole_alone(c) { of(Operator::Ffn) } else { Ok(of(Operator::GateUp)? + of(Operator::Down)?) }
+    /// Seconds of one layer's FFN for one token, by the share of its rows that are computed; they are named: no gate first.
+    pub(crate) fn ffn_seconds(&self, c: &Configuration) -> Result<impl Fn(f64) -> f64, ComposeError> {
+        let parts: &[Operator] =
+            if self.measured_whole_alone(c) { &[Operator::Ffn] } else { &[Operator::GateUp, Operator::Down] };
+        let curves = parts.iter().map(|&operator| Ok((operator, self.family(c, operator)?)));
+        let curves = curves.collect::<Result<Vec<_>, ComposeError>>()?;
+        let (shape, format) = ((c.model.intermediate, c.model.hidden), c.format);
+        Ok(move |density: f64| {
+            let of = |(operator, curves): &(Operator, &FamilyCurves)| {
+                curves.at(shape, density, operator.weight_bytes(format, shape, density, 0)).value.median
+            };
+            curves.iter().map(of).sum()
+        })
     }
 
     /// Whether the FFN was measured in one piece and its parts were not: a GPU runs it as one phase.

@@ -17,8 +17,8 @@ use super::GridError;
 use super::cell::{Cell, GROUPS};
 use super::price::{Hour, Tag};
 
-/// Neurons that move together: 28 blocks of a 70B's layer.
-const PER_BLOCK: usize = 1024;
+/// Neurons that move together: 14 blocks of a 70B's layer, which are placed in a few milliseconds.
+const PER_BLOCK: usize = 2048;
 /// What of a GPU's memory weights can have: the rest holds buffers and the desktop.
 const FREE: f64 = 0.92;
 /// A hidden state's way to the other side, and waiting for each other, seconds; PCIe 4.0's bandwidth.
@@ -60,12 +60,13 @@ pub struct HybridPlacement {
 }
 
 impl Hybrid<'_> {
-    /// A cell for every configuration of one user with the scenario's context, where the model does not fit the GPU.
+    /// A cell for every policy of `policies`, for one user with the scenario's context, where the model does not fit the GPU.
     pub(super) fn cells(
         &self,
         model: &ModelShape,
         formats: &[WeightFormat],
         outcomes: &[PolicyOutcome],
+        policies: &[String],
         rank: usize,
         context: usize,
     ) -> Result<Vec<(Cell, HybridPlacement)>, GridError> {
@@ -74,7 +75,9 @@ impl Hybrid<'_> {
         for &format in formats {
             let fastest = |side: &SideBench<'_>| Setting::fastest(side.composer, model, format, context, &skew);
             let (Some(gpu), Some(cpu)) = (fastest(&self.gpu)?, fastest(&self.cpu)?) else { continue };
-            for (outcome, own) in outcomes.iter().enumerate().filter(|(_, o)| o.model == model.name) {
+            for (outcome, own) in
+                outcomes.iter().enumerate().filter(|(_, o)| o.model == model.name && policies.contains(&o.policy))
+            {
                 let of = |setting: &Setting| Configuration {
                     policy: own.policy.clone(),
                     densities: own.densities.clone(),
@@ -119,11 +122,12 @@ impl Hybrid<'_> {
         };
         let head_bytes = gpu.format.bytes(gpu.model.vocab, gpu.model.hidden);
         let head = Dense { bytes: head_bytes, gpu_s: gpu_parts.head_s, cpu_s: cpu_parts.head_s };
-        let seconds = |side: &SideBench<'_>, c: &Configuration, active: f64| {
-            let density = active / gpu.model.intermediate as f64;
-            // Composed once already, so there are curves.
-            side.composer.ffn_seconds(c, density.min(1.0)).unwrap_or(f64::INFINITY) * side.slower
-        };
+        let [on, off] = [(&self.gpu, gpu), (&self.cpu, cpu)].map(|(side, c)| {
+            let seconds = side.composer.ffn_seconds(c)?;
+            let (rows, slower) = (c.model.intermediate as f64, side.slower);
+            Ok::<_, GridError>(move |active: f64| slower * seconds((active / rows).min(1.0)))
+        });
+        let (on, off) = (on?, off?);
         // Layers of one density are the same layer.
         let mut known: Vec<(f64, Layer)> = Vec::new();
         let mut stack = Vec::with_capacity(gpu.model.layers);
@@ -133,9 +137,7 @@ impl Hybrid<'_> {
                 continue;
             }
             let firing = gpu.skew.at(density)?;
-            let on = |active| seconds(&self.gpu, gpu, active);
-            let off = |active| seconds(&self.cpu, cpu, active);
-            let layer = Layer::new(attention, neurons, &firing, 1, on, off)?;
+            let layer = Layer::new(attention, neurons, &firing, 1, &on, &off)?;
             known.push((density, layer.clone()));
             stack.push(layer);
         }

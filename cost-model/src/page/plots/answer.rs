@@ -88,7 +88,7 @@ fn per_against_solved(answer: &Answer, model: &ModelAnswer, shown: &[usize], wid
     let shown: Vec<usize> = shown.iter().copied().filter(|&at| solved[at].is_finite() && per[at] > 0.0).collect();
     let x = Axis::spanning("USD per solved problem", shown.iter().map(|&at| solved[at]));
     let y = Axis::spanning("PER, 1 = the reference", shown.iter().map(|&at| per[at]));
-    cloud(answer, model, &shown, Plot::new(width, HEIGHT, x, y), |at| (solved[at], per[at]), &html! {})
+    cloud(answer, model, &shown, &Plot::new(width, HEIGHT, x, y), |at| (solved[at], per[at]), &html! {})
 }
 
 fn front(answer: &Answer, model: &ModelAnswer, shown: &[usize], width: f64) -> Markup {
@@ -98,14 +98,14 @@ fn front(answer: &Answer, model: &ModelAnswer, shown: &[usize], width: f64) -> M
     let y = Axis::from_zero("share of dense accuracy, assumed", all().map(|&at| kept[at]));
     let plot = Plot::new(width, HEIGHT, x, y);
     let line = plot.line(model.front.iter().map(|&at| (usd[at], kept[at])), "kind-dense");
-    cloud(answer, model, shown, plot, |at| (usd[at], kept[at]), &line)
+    cloud(answer, model, shown, &plot, |at| (usd[at], kept[at]), &line)
 }
 
 fn cloud(
     answer: &Answer,
     model: &ModelAnswer,
     shown: &[usize],
-    plot: Plot,
+    plot: &Plot,
     place: impl Fn(usize) -> (f64, f64),
     over: &Markup,
 ) -> Markup {
