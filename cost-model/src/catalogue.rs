@@ -243,9 +243,9 @@ impl Shape {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Kernel {
-    /// 16 or 32 bits.
+    /// Formats that the hardware computes with: 32, 16 and 8 bits.
     Float,
-    /// 8 bits.
+    /// 8-bit integers with scales.
     Byte,
     /// About 4 bits, one scale per group.
     Nibble,

@@ -61,6 +61,20 @@ pub fn number_before(text: &str, units: &[&str]) -> Option<f64> {
     })
 }
 
+/// The last size in GB that a text names, as in `A100 80GB` and `M1 Max 64G`; no rate, no part of a name such as `A10G`.
+pub fn gigabytes(text: &str) -> Option<f64> {
+    let text = text.to_lowercase();
+    let joined = |c: char| c.is_alphanumeric() || c == '.';
+    let sizes = text.match_indices('g').filter_map(|(at, _)| {
+        let (ahead, behind) = (text[..at].trim_end(), &text[at + 1..]);
+        let behind = behind.strip_prefix("ib").or(behind.strip_prefix('b')).unwrap_or(behind);
+        let start = ahead.trim_end_matches(|c: char| c.is_ascii_digit());
+        let alone = !start.ends_with(joined) && !behind.starts_with(|c| joined(c) || c == '/');
+        ahead[start.len()..].parse::<f64>().ok().filter(|size| alone && (1.0..=4096.0).contains(size))
+    });
+    sizes.last()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -82,5 +96,22 @@ mod tests {
         assert_eq!(number_before("bpw", &["bpw"]), None);
         assert_eq!(number_before("4 of bpw 3 bpw", &["bpw"]), Some(3.0));
         assert_eq!(number_before("ſ3 GB/s", &["gb/s"]), Some(3.0));
+    }
+
+    #[test]
+    fn sizes_are_told_from_rates_and_names() {
+        for (text, size) in [
+            ("A100 80GB", Some(80.0)),
+            ("A100-SXM4-80GB", Some(80.0)),
+            ("M1 Max 64G", Some(64.0)),
+            ("4090 24 GB + 128GiB", Some(128.0)),
+            ("A10G", None),
+            ("PC-High 67.2GB/s", None),
+            ("67 GB/s", None),
+            ("1.5GB", None),
+            ("gg 0g ǵg", None),
+        ] {
+            assert_eq!(gigabytes(text), size, "{text}");
+        }
     }
 }

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use crate::catalogue::spelling::{Text, number_before};
+use crate::catalogue::spelling::{Text, gigabytes, number_before};
 use crate::catalogue::{Catalogue, DeviceKind, EngineClass, Hardware, Memory};
 
 use super::reading::Flag;
@@ -49,7 +49,7 @@ pub(super) fn machine(row: &Row, catalogue: &Catalogue, flags: &mut Vec<Flag>) -
         cpu_gb_per_s: None,
         given_gb_per_s,
         named_gb_per_s,
-        named_memory_gb: named_memory(&text).filter(|_| named_gb_per_s.is_none()),
+        named_memory_gb: gigabytes(&row.hardware),
         sockets: if text.fit("dual").is_some() || text.runs().starts_with(&["2".into(), "x".into()]) { 2.0 } else { 1.0 },
         text: row.hardware.clone(),
     };
@@ -77,12 +77,6 @@ fn given_bandwidth(cell: &str, flags: &mut Vec<Flag>) -> Option<f64> {
         flags.push(Flag::Unreadable("bw_GBps_per_device_spec", cell.to_owned()));
     }
     number
-}
-
-/// Memory that a name gives in GB, as in `A100 80GB` and `M1 Max 64G`.
-fn named_memory(text: &Text) -> Option<f64> {
-    let pairs = text.runs().windows(2).filter(|pair| matches!(&*pair[1], "g" | "gb" | "gib"));
-    pairs.filter_map(|pair| pair[0].parse::<f64>().ok()).rfind(|size| (1.0..=4096.0).contains(size))
 }
 
 impl Machine {
@@ -122,7 +116,9 @@ impl Machine {
             (None, None) => (&nameless, 1.0),
         };
         let gb_per_s = self.given_gb_per_s.or(self.named_gb_per_s);
-        let mut device = self.device(hardware, gb_per_s, self.named_memory_gb, assumed)?;
+        // Beside a processor's name, GB are as likely those of main memory.
+        let memory_gb = self.named_memory_gb.filter(|_| self.cpu.is_none());
+        let mut device = self.device(hardware, gb_per_s, memory_gb, assumed)?;
         if sockets > 1.0 {
             assumed.push("the bandwidth of two sockets".into());
             device.bytes_per_s *= sockets;

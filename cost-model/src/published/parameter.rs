@@ -32,7 +32,6 @@ const FACTOR: &str = "times";
 
 macro_rules! parameters {
     ($($id:ident = $description:expr;)*) => {
-        #[allow(clippy::upper_case_acronyms, non_camel_case_types, reason = "a table of names")]
         #[derive(Clone, Copy)]
         enum Id { $($id),* }
         const FIXED: &[Description] = &[$($description),*];
@@ -53,7 +52,7 @@ parameters! {
     OtherNibble = described("other kernels, 4 bits", PER_CLOCK, 8.0, ROUGH);
     OtherSuperblock = described("other kernels, K formats", PER_CLOCK, 8.0, ROUGH);
     GgmlCache = described("ggml kernels, KV cache", PER_CLOCK, 1.5, ROUGH);
-    OtherCache = described("other kernels, KV cache", PER_CLOCK, 5.0, ROUGH);
+    OtherCache = described("other kernels, KV cache", PER_CLOCK, 10.0, ROUGH);
     AppleFloat = described("a unit of unified memory, 16 bits", FACTOR, 0.8, 0.4);
     AppleQuantised = described("a unit of unified memory, quantised", FACTOR, 0.8, 0.4);
     AppleCache = described("a unit of unified memory, KV cache", FACTOR, 0.4, ROUGH);
