@@ -596,7 +596,10 @@ mod tests {
             ("nonsense", "line 1"),
             ("\nhardware = 3", "line 2"),
             (&mine.replace("1.0", "-1.0"), "above 0"),
-            ("system = [{ name = \"x\", match = [], gpu = \"no\", cpu = \"no\", tag = \"S\", source = \"\" }]", "system `x`"),
+            (
+                "system = [{ name = \"x\", match = [], gpu = \"no\", cpu = \"no\", tag = \"S\", source = \"\" }]",
+                "system `x`",
+            ),
         ] {
             let error = Catalogue::own().unwrap().extended(text, "mine.toml").unwrap_err().to_string();
             assert!(error.starts_with("mine.toml: ") && error.contains(part), "{error}");

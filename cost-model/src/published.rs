@@ -313,13 +313,7 @@ fn errors(
     }
     found.sort_by(f64::total_cmp);
     let rank = |share: f64| found.get(((share * found.len() as f64).ceil() as usize).saturating_sub(1)).copied();
-    Some(Errors {
-        what: what.to_owned(),
-        rows: found.len(),
-        devices: sets.len(),
-        median: rank(0.5)?,
-        p90: rank(0.9)?,
-    })
+    Some(Errors { what: what.to_owned(), rows: found.len(), devices: sets.len(), median: rank(0.5)?, p90: rank(0.9)? })
 }
 
 impl Validation {

@@ -50,7 +50,11 @@ pub(super) fn machine(row: &Row, catalogue: &Catalogue, flags: &mut Vec<Flag>) -
         given_gb_per_s,
         named_gb_per_s,
         named_memory_gb: gigabytes(&row.hardware),
-        sockets: if text.fit("dual").is_some() || text.runs().starts_with(&["2".into(), "x".into()]) { 2.0 } else { 1.0 },
+        sockets: if text.fit("dual").is_some() || text.runs().starts_with(&["2".into(), "x".into()]) {
+            2.0
+        } else {
+            1.0
+        },
         text: row.hardware.clone(),
     };
     if let Some(system) = catalogue.system(&row.hardware) {

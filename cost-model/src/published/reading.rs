@@ -6,6 +6,9 @@ use std::fmt;
 use crate::catalogue::spelling::{Text, number_before};
 use crate::catalogue::{Catalogue, DeviceKind, Engine, EngineClass, Quant, Shape, Split};
 
+use crate::origin::Origin;
+use crate::skew::{Firing, Skew, Statement};
+
 use super::machine::machine;
 use super::table::Row;
 use super::time::{Placement, Setup, UNIFIED_SHARE, Work};
@@ -178,7 +181,10 @@ fn described(work: Work, assumed: &mut Vec<String>) -> Work {
     if work == Work::default() {
         assumed.push("an empty KV cache".into());
     } else if work.whole_request {
-        assumed.push(format!("a prompt of {:.0} tokens, its time included where layers or neurons are split", work.prompt));
+        assumed.push(format!(
+            "a prompt of {:.0} tokens, its time included where layers or neurons are split",
+            work.prompt
+        ));
     }
     work
 }
@@ -216,13 +222,21 @@ fn assemble(
         stored_bytes: stored_bytes(shape, quant),
         weights: shape.attention_weights() + shape.ffn_weights() + shape.head_weights(),
         kv_bytes_per_token: shape.kv_values_per_token() * KV_BYTES_PER_VALUE,
-        sparsity: shape.sparsity.unwrap_or(0.0),
-        hot_share: shape.hot_share,
+        firing: firing(shape),
         predictor_share: shape.predictor_share.unwrap_or(USUAL_PREDICTOR_SHARE),
         placement,
         concurrency,
         work,
     }
+}
+
+/// How often a model's neurons fire, the hot ones by the published count; all alike where none was published. Nothing where
+/// no sparsity was: all of them, always.
+fn firing(shape: &Shape) -> Option<Firing> {
+    let density = 1.0 - shape.sparsity?;
+    let origin = || Origin::published(shape.source.clone());
+    let counted = shape.hot_share.and_then(|hot| Skew::fit(hot, Statement::ACTIVATIONS, density, origin()).ok());
+    counted.or_else(|| Skew::new(0.0, origin()).ok())?.at(density).ok()
 }
 
 /// Whether the memory that is named holds the weights.

@@ -15,6 +15,7 @@
 use serde::Serialize;
 
 use crate::catalogue::{DeviceKind, EngineClass, Kernel, Link, Memory, Split};
+use crate::skew::Firing;
 
 use super::parameter::Parameter;
 
@@ -29,10 +30,6 @@ pub(super) const UNIFIED_SHARE: f64 = 0.75;
 const MATRIX_SHARE: f64 = 0.5;
 /// Share of memory that weights and KV cache have on a server.
 const SERVER_SHARE: f64 = 0.9;
-/// Skew of activations where nobody published it: that of `SwiGLU`, the flattest.
-const FLAT_HOT_SHARE: f64 = 0.69;
-/// Share of activations that the hot share of neurons makes.
-const HOT_MASS: f64 = 0.8;
 
 /// A device as far as time goes.
 #[derive(Clone, Debug, PartialEq)]
@@ -98,9 +95,8 @@ pub(super) struct Setup {
     /// Weights that a token goes through.
     pub(super) weights: f64,
     pub(super) kv_bytes_per_token: f64,
-    /// Of FFN neurons, where an engine uses it.
-    pub(super) sparsity: f64,
-    pub(super) hot_share: Option<f64>,
+    /// How FFN neurons fire, for engines that leave out those that do not; `None`: all of them, always.
+    pub(super) firing: Option<Firing>,
     pub(super) predictor_share: f64,
     pub(super) placement: Placement,
     pub(super) concurrency: f64,
@@ -153,7 +149,7 @@ impl Setup {
     /// Bytes that a step cannot do without: below `bytes / bandwidth` nobody gets.
     fn floor_bytes(&self) -> f64 {
         let weights = match self.class {
-            EngineClass::HotCold => self.attention_bytes + self.head_bytes + self.active_share() * self.ffn_bytes,
+            EngineClass::HotCold => self.attention_bytes + self.head_bytes + self.active_share(1.0) * self.ffn_bytes,
             _ => self.dense_bytes(),
         };
         weights + self.concurrency * self.work.context() * self.kv_bytes_per_token
@@ -168,21 +164,18 @@ impl Setup {
         self.concurrency * bandwidth / self.floor_bytes()
     }
 
-    /// Share of neurons that a step computes: the union over its sequences.
-    fn active_share(&self) -> f64 {
-        1.0 - self.sparsity.powf(self.concurrency)
+    /// Share of the hottest neurons `among` all that a step computes, as a share of all: the union over its sequences.
+    fn active_share(&self, among: f64) -> f64 {
+        self.firing.map_or(among, |firing| firing.union_of_hottest(among, self.concurrency as u32))
     }
 
-    /// The hottest neurons on the GPU, as many as fit beside what every token reads. The share that the hottest f make is
-    /// f^a, with a such that the published hot share makes 80 %.
+    /// The hottest neurons of every layer on the GPU, as many as fit beside what every token reads.
     fn hot_cold(&self, room: f64) -> HotCold {
         let predictors = self.predictor_share * (self.attention_bytes + self.ffn_bytes);
         let always = self.attention_bytes + self.head_bytes + predictors;
-        let share_on_gpu = ((room - always) / self.ffn_bytes).clamp(0.0, 1.0);
-        let exponent = HOT_MASS.ln() / self.hot_share.unwrap_or(FLAT_HOT_SHARE).ln();
-        let covered = if share_on_gpu > 0.0 { share_on_gpu.powf(exponent) } else { 0.0 };
-        let active = self.active_share() * self.ffn_bytes;
-        HotCold { always, always_on_gpu: always.min(room), hot: covered * active, cold: (1.0 - covered) * active }
+        let hottest = ((room - always) / self.ffn_bytes).clamp(0.0, 1.0);
+        let hot = self.active_share(hottest) * self.ffn_bytes;
+        HotCold { always, always_on_gpu: always.min(room), hot, cold: self.active_share(1.0) * self.ffn_bytes - hot }
     }
 
     /// Sequences that are decoded at once: those that ask, as far as the KV cache has room for them.
@@ -207,9 +200,7 @@ impl Setup {
     pub(super) fn step(&self, get: &mut impl FnMut(Parameter) -> f64) -> (Parts, f64) {
         match &self.placement {
             Placement::Resident { device, count } => self.resident(device, *count, get),
-            Placement::Shared { gpu, cpu } => {
-                (self.shared(gpu.as_ref(), cpu.as_ref(), get), self.concurrency)
-            }
+            Placement::Shared { gpu, cpu } => (self.shared(gpu.as_ref(), cpu.as_ref(), get), self.concurrency),
         }
     }
 
