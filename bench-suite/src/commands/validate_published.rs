@@ -64,15 +64,19 @@ fn open(path: &Path) -> Result<Box<dyn Read>> {
 fn for_people(validation: &Validation) -> String {
     let wanted = ["engine", "model", "quant", "hardware", "n_devices", "batch_or_concurrency", "context"];
     let at = wanted.map(|column| validation.columns.iter().position(|own| own.eq_ignore_ascii_case(column)));
-    let rows = validation.rows.iter().map(|row| {
+    // Texts of equal width stand on the left of a column that is aligned to the right.
+    let remarks: Vec<String> = validation.rows.iter().map(remarks).collect();
+    let width = remarks.iter().map(|text| text.chars().count()).max().unwrap_or(0);
+    let rows = validation.rows.iter().zip(&remarks).map(|(row, remarks)| {
         let mut cells: Vec<String> =
             at.iter().map(|at| at.and_then(|at| row.cells.get(at)).cloned().unwrap_or_default()).collect();
         cells.extend(speeds(row));
-        cells.push(remarks(row));
+        cells.push(format!("{remarks:<width$}"));
         cells
     });
     let mut header = vec!["engine", "model", "quant", "hardware", "devices", "batch", "context"];
-    header.extend(["predicted tok/s", "published", "error", "flags; assumptions"]);
+    let last = format!("{:<width$}", "flags; assumptions");
+    header.extend(["predicted tok/s", "published", "error", &last]);
     let flagged = validation.rows.iter().filter(|row| !row.flags.is_empty()).count();
     format!(
         "{}predicted: from rows that share no device with the row; error: predicted over published.\n\n{}{}{}\n{}{}",
@@ -96,7 +100,7 @@ fn speeds(row: &Prediction) -> [String; 3] {
 }
 
 fn remarks(row: &Prediction) -> String {
-    let flags = row.flags.iter().map(|flag| flag.to_uppercase());
+    let flags = row.flags.iter().map(|flag| format!("[{flag}]"));
     flags.chain(row.assumed.iter().cloned()).collect::<Vec<_>>().join("; ")
 }
 
