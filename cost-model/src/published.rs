@@ -18,7 +18,8 @@
 //! | `fit.rs` | the most probable parameters |
 //!
 //! Where a GPU and a processor share a model, llama.cpp's layers are split by the GPU's memory; `PowerInfer`'s neurons are
-//! placed by how often they fire, after attention, head and predictors.
+//! placed by how often they fire, after attention, head and predictors: its own rule, and where all layers fire alike
+//! within 1 % of what [`placement`](crate::placement) proves to be best.
 
 mod fit;
 mod machine;
