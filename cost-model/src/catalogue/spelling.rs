@@ -65,14 +65,14 @@ pub fn number_before(text: &str, units: &[&str]) -> Option<f64> {
 pub fn gigabytes(text: &str) -> Option<f64> {
     let text = text.to_lowercase();
     let joined = |c: char| c.is_alphanumeric() || c == '.';
-    let sizes = text.match_indices('g').filter_map(|(at, _)| {
+    let mut sizes = text.match_indices('g').filter_map(|(at, _)| {
         let (ahead, behind) = (text[..at].trim_end(), &text[at + 1..]);
         let behind = behind.strip_prefix("ib").or(behind.strip_prefix('b')).unwrap_or(behind);
         let start = ahead.trim_end_matches(|c: char| c.is_ascii_digit());
         let alone = !start.ends_with(joined) && !behind.starts_with(|c| joined(c) || c == '/');
         ahead[start.len()..].parse::<f64>().ok().filter(|size| alone && (1.0..=4096.0).contains(size))
     });
-    sizes.last()
+    sizes.next_back()
 }
 
 #[cfg(test)]
