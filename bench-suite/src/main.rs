@@ -32,7 +32,7 @@ enum Command {
     Roof(commands::roof::RoofArguments),
     /// Say how close kernels came to the roof, commit by commit, from records alone
     History(commands::history::HistoryArguments),
-    /// Say how far what is composed is from what is decoded for real
+    /// Predict published decode speeds and say how far off that is; or, measured, how far what is composed is from what is decoded
     Validate(commands::validate::ValidateArguments),
     /// Hold what a change must not make worse against what it was
     Gate(commands::gate::GateArguments),

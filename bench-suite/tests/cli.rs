@@ -242,9 +242,50 @@ fn validate_decodes_what_it_composes() {
         let density = row["density"].as_f64().unwrap();
         assert!((density - if row["policy"] == "dense" { 1.0 } else { 0.1 }).abs() < 1e-4, "{row}");
     }
-    refused(&["validate"], &["--measured"]);
     refused(&["validate", "--measured", "--threads", "4096"], &["4096", "cores"]);
     refused(&["validate", "--measured", "--layers", "0"], &["--layers"]);
+}
+
+/// The columns of a file come out as they went in, three more behind them; the carried table meets the goals.
+#[test]
+fn validate_predicts_what_others_published() {
+    let rows = "source,engine,model,quant,hardware,n_devices,bw_GBps_per_device_spec,batch_or_concurrency,context,tok_s,tag\n\
+                \"a, b\",llama.cpp,LLaMA-3-70B,Q4_K_M,RTX A6000,1,768,1,tg512 empty ctx,14.71,S\n\
+                page,vLLM,Llama-2-70B,FP16,H200,1,4800,1,,155,S-weak\n\
+                page,vLLM,Llama-2-70B,FP16,Frobnicator,1,,1,,5,S\n";
+    let (folder, file) = folder_with("speeds.csv", rows);
+    let printed = done(&["validate", text(&file), "--csv"]);
+    let mut reader = csv::Reader::from_reader(printed.as_bytes());
+    let header = reader.headers().unwrap().clone();
+    assert_eq!(header.iter().skip(11).collect::<Vec<_>>(), ["predicted_tok_s", "ape", "flag"]);
+    let out: Vec<csv::StringRecord> = reader.records().map(Result::unwrap).collect();
+    for (out, row) in out.iter().zip(csv::Reader::from_reader(rows.as_bytes()).records()) {
+        assert_eq!(out.iter().take(11).collect::<Vec<_>>(), row.unwrap().iter().collect::<Vec<_>>());
+    }
+    let predicted: f64 = out[0][11].parse().unwrap();
+    assert!((predicted / 14.71 - 1.0).abs() < 0.25 && out[0][13].is_empty());
+    assert_eq!(&out[1][13], "impossible");
+    assert_eq!((&out[2][11], &out[2][13]), ("", "unknown hardware: Frobnicator"));
+
+    let catalogue = folder.path().join("mine.toml");
+    let mine = "hardware = [{ name = \"Frobnicator 1\", match = [\"frobnicator\"], kind = \"gpu\", memory = \"hbm\", \
+                gb_per_s = 3000, memory_gb = 200, tag = \"S\", source = \"its maker\" }]\n";
+    fs::write(&catalogue, mine).unwrap();
+    let printed = done(&["validate", text(&file), "--catalogue", text(&catalogue), "--csv"]);
+    assert!(printed.lines().last().unwrap().ends_with(','), "{printed}");
+
+    let all = done(&["validate", "--check"]);
+    for words in ["llama.cpp's kernels", "PowerInfer", "goals 10.0 % and 25.0 %", "reach of HBM", "[does not fit]"] {
+        assert!(all.contains(words), "`{words}` is not in:\n{all}");
+    }
+    let json: serde_json::Value = serde_json::from_str(&done(&["validate", text(&file), "--json"])).unwrap();
+    assert_eq!(json["rows"].as_array().unwrap().len(), 3);
+
+    refused(&["validate", "/no/such.csv"], &["/no/such.csv"]);
+    refused(&["validate", text(&catalogue)], &["`engine`"]);
+    refused(&["validate", text(&file), "--catalogue", text(&file)], &["speeds.csv", "line 1"]);
+    refused(&["validate", text(&file), "--measured"], &["--measured"]);
+    refused(&["validate", "--layers", "3"], &["--measured"]);
 }
 
 #[test]

@@ -20,6 +20,7 @@
 //! | PER in three forms | [`per`], [`anchors`], [`per_table`] |
 //! | ours against the dense kernels of others | [`peers`] |
 //! | shares of the roof over commits | [`history`] |
+//! | decode speeds that others published, against predictions | [`published`], [`catalogue`] |
 //! | assumptions of a run | [`scenario`] |
 //! | rows for CSV and JSON | [`table`] |
 //! | the report, as data and as one HTML page | [`report`], [`correlation`], [`page`] |
@@ -71,6 +72,7 @@ pub mod affine;
 pub mod anchors;
 pub mod answer;
 pub mod atomic;
+pub mod catalogue;
 mod check;
 pub mod compose;
 pub mod correlation;
@@ -98,6 +100,7 @@ pub mod peers;
 pub mod per;
 pub mod per_table;
 pub mod placement;
+pub mod published;
 pub mod quality;
 pub mod record;
 pub mod report;

@@ -23,3 +23,4 @@ pub mod tasks;
 pub mod trace;
 pub mod train_predictor;
 pub mod validate;
+mod validate_published;

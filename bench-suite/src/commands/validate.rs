@@ -1,4 +1,6 @@
-//! `thresher validate`: is the composition true?
+//! `thresher validate`: is the composition true, and does the model tell what others published?
+
+use std::path::PathBuf;
 
 use clap::Args;
 use kernels_cpu::Format;
@@ -15,21 +17,29 @@ use crate::{
     validation::{Plan, Row, Validation, validate},
 };
 
-use super::measure::check_threads;
+use super::{measure::check_threads, validate_published};
 
 /// Arguments of `thresher validate`.
 #[derive(Debug, Args)]
 pub struct ValidateArguments {
-    /// Decode through layers of LLaMA-70B's shape for real, as many as memory holds, and compare with what their operators,
-    /// timed alone in the same rounds, compose to
-    #[arg(long, required = true)]
+    /// Published decode speeds, with the columns source, engine, model, quant, hardware, n_devices, bw_GBps_per_device_spec,
+    /// batch_or_concurrency, context, tok_s, tag; `-` for standard input [default: the table that the program carries]
+    file: Option<PathBuf>,
+    /// Models, hardware, weight formats and engines beside those that the program knows; a TOML file like
+    /// cost-model/data/catalogue.toml
+    #[arg(long, value_name = "FILE", conflicts_with = "measured")]
+    catalogue: Option<PathBuf>,
+    /// Instead, decode through layers of LLaMA-70B's shape for real, as many as memory holds, and compare with what their
+    /// operators, timed alone in the same rounds, compose to
+    #[arg(long, conflicts_with = "file")]
     measured: bool,
     /// Weight formats: f32, f16, bf16, q8_0, q4_0
-    #[arg(long, value_delimiter = ',', default_value = "f16,q8_0,q4_0")]
+    #[arg(long, requires = "measured", value_delimiter = ',', default_value = "f16,q8_0,q4_0")]
     format: Vec<Format>,
     /// Policies; each but dense runs scored by predictors and scored by gates
     #[arg(
         long,
+        requires = "measured",
         value_name = "POLICY",
         value_delimiter = ' ',
         num_args = 1..,
@@ -37,21 +47,21 @@ pub struct ValidateArguments {
     )]
     policy: Vec<PolicySpec>,
     /// Tokens in the KV cache
-    #[arg(long, value_delimiter = ',', default_value = "128,2048")]
+    #[arg(long, requires = "measured", value_delimiter = ',', default_value = "128,2048")]
     context: Vec<u32>,
     /// Thread counts [default: all cores]
-    #[arg(long, value_delimiter = ',', value_parser = clap::value_parser!(u16).range(1..=4096))]
+    #[arg(long, requires = "measured", value_delimiter = ',', value_parser = clap::value_parser!(u16).range(1..=4096))]
     threads: Vec<u16>,
     /// Layers at most
-    #[arg(long, default_value_t = 80, value_parser = clap::value_parser!(u16).range(1..=1000))]
+    #[arg(long, requires = "measured", default_value_t = 80, value_parser = clap::value_parser!(u16).range(1..=1000))]
     layers: u16,
     /// Rank of the predictors
-    #[arg(long, default_value_t = RANKS[1] as u32, value_parser = clap::value_parser!(u32).range(1..=16384))]
+    #[arg(long, requires = "measured", default_value_t = RANKS[1] as u32, value_parser = clap::value_parser!(u32).range(1..=16384))]
     rank: u32,
     /// Times that each token and each operator is run
-    #[arg(long, default_value_t = 11, value_parser = clap::value_parser!(u32).range(6..=100_000))]
+    #[arg(long, requires = "measured", default_value_t = 11, value_parser = clap::value_parser!(u32).range(6..=100_000))]
     rounds: u32,
-    /// Exit with 1 where the composition misses its goals
+    /// Exit with 1 where the errors miss their goals
     #[arg(long)]
     check: bool,
     #[command(flatten)]
@@ -85,8 +95,12 @@ struct FlatRow {
 /// Runs the command.
 ///
 /// # Errors
-/// Not enough memory; a policy that cannot be built; with `--check`, goals that are missed.
+/// A file that cannot be read; not enough memory; a policy that cannot be built; with `--check`, goals that are missed.
 pub fn run(arguments: &ValidateArguments) -> Result<()> {
+    if !arguments.measured {
+        let (file, catalogue) = (arguments.file.as_deref(), arguments.catalogue.as_deref());
+        return validate_published::run(file, catalogue, arguments.table, arguments.check);
+    }
     let machine = this_machine();
     let threads = if arguments.threads.is_empty() {
         vec![machine.logical_cores]
