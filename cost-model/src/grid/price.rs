@@ -35,7 +35,7 @@ pub struct Hour {
 
 impl Hour {
     /// USD per million tokens at that price of an hour: standing hours are paid for too, the electricity of work is not.
-    pub(crate) fn usd_per_mtok(&self, usd_per_hour: f64, utilisation: f64, tok_s: f64) -> f64 {
+    pub fn usd_per_mtok(&self, usd_per_hour: f64, utilisation: f64, tok_s: f64) -> f64 {
         (usd_per_hour / utilisation + self.working) / (tok_s * SECONDS_PER_HOUR) * TOKENS_PER_MTOK
     }
 }
