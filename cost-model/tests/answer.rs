@@ -8,7 +8,7 @@ use cost_model::anchors::Anchors;
 use cost_model::answer::decide::Demand;
 use cost_model::answer::group::Grouping;
 use cost_model::answer::{Answer, Cost, ModelAnswer, write_correlations_csv};
-use cost_model::grid::{Assumptions, Grid, GridKey, write_grid_csv};
+use cost_model::grid::{Assumptions, Basis, Cell, Grid, GridKey, write_grid_csv};
 use cost_model::record::Record;
 use cost_model::report::{PerForm, PolicyOutcome, Report};
 use cost_model::scenario::Scenario;
@@ -204,4 +204,36 @@ fn outcomes_of_nothing_leave_dense() {
     let bounds = Anchors::own().unwrap().for_task("HumanEval, batched").cloned().unwrap();
     let assumptions = Assumptions::of(&scenario(""), bounds);
     assert_eq!(assumptions.dense_accuracy("relu-llama-70b"), None);
+}
+
+/// A GPU by its data sheet is slower by its bandwidth, and where it does not hold the model a processor helps: never slower
+/// than whole layers, nor than PowerInfer's rule.
+#[test]
+fn smaller_gpus_stand_in_the_grid_alone_and_beside_a_processor() {
+    let [cpu, gpu] = [synthetic::large(), synthetic::gpu()];
+    let (records, outcomes) = ([gpu, cpu], synthetic::outcomes(MODEL));
+    let answer = Answer::of(&records, &scenario(""), &outcomes).unwrap();
+    let grid = &answer.grid;
+    let basis = |basis| grid.machines.iter().filter(move |m| m.basis == basis).count();
+    assert_eq!((basis(Basis::Measured), basis(Basis::Projected)), (2, 4));
+    assert!(basis(Basis::Hybrid) > 0 && !grid.placements.is_empty());
+    let ms = |name: &str, key: &str| {
+        let own = |c: &&Cell| grid.machine(c).name == name && grid.key(c).to_string() == key;
+        grid.cells.iter().find(own).map(|c| c.ms.median).unwrap()
+    };
+    let key = "llama-2-70b/q8_0/top-k:density=0.10/rank=1024/context=2048/batch=1";
+    let slower = ms("NVIDIA A100-SXM4-80GB", key) / ms("NVIDIA H200", key);
+    assert!((slower - 4.8 / 2.039).abs() < 1e-9, "{slower}");
+    for placed in &grid.placements {
+        let cell = &grid.cells[placed.cell];
+        assert_eq!((grid.machine(cell).basis, cell.batch), (Basis::Hybrid, 1));
+        assert!(placed.over_layers >= 1.0 - 1e-9 && placed.over_frequency >= 1.0 - 1e-9, "{placed:?}");
+        assert!((0.0..1.0).contains(&placed.neurons_on_gpu) && placed.active_on_gpu >= placed.neurons_on_gpu - 1e-9);
+    }
+    // None is a hybrid that the GPU holds.
+    let whole = |c: &&Cell| grid.machine(c).basis == Basis::Hybrid && c.memory_bytes < grid.machine(c).memory_bytes / 2;
+    assert_eq!(grid.cells.iter().find(whole), None);
+    let none = Scenario::parse(&format!("gpu = []\n{TEXT}"), "s.toml").unwrap();
+    let answer = Answer::of(&records, &none, &outcomes).unwrap();
+    assert!(answer.grid.machines.iter().all(|m| m.basis == Basis::Measured));
 }
