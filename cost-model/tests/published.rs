@@ -1,6 +1,6 @@
 //! Published decode speeds against predictions: what a user of `thresher validate FILE.csv` relies on.
 
-#![allow(clippy::unwrap_used)]
+#![allow(clippy::unwrap_used, reason = "a test")]
 
 use std::fmt::Write as _;
 
