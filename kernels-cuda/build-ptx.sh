@@ -3,13 +3,15 @@
 #
 #   ./build-ptx.sh           compile, check, write ptx/ and ptx/sources.sha256
 #   ./build-ptx.sh --check   the same, but fail instead of writing if ptx/ would change
-#   ./build-ptx.sh --bless   as the first, and take the registers that each kernel needs now as its limit
+#   ./build-ptx.sh --bless   as the first, and take what each kernel is now as its budget
 #   ./build-ptx.sh --find    print where the compiler is, having installed it if need be; fail if it cannot be had
 #
-# Fails on a spill, a stack frame or local memory in any kernel for any target, and on more registers
-# than kernels/registers.txt allows it there. Prints registers and shared memory of each. Uses CUDA
-# 13.0's nvcc from PATH, else installs it from PyPI (about 400 MB) into the cargo target folder. Needs
-# python3 and a C++ compiler; no GPU, no driver.
+# Fails on a spill, a stack frame or local memory in any kernel for any target, and where one is not
+# within kernels/budget.txt there: more registers, barriers of a block or conversions of integers, or
+# fewer loads of 128 bits from global memory or multiply-adds, which means that wide loads or unrolling
+# were lost. Prints registers and shared memory of each. Uses CUDA 13.0's nvcc from PATH, else installs
+# it from PyPI (about 400 MB) into the cargo target folder; so too nvdisasm (6 MB), of any version 13.
+# Needs python3 and a C++ compiler; no GPU, no driver.
 set -euo pipefail
 
 here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
@@ -58,6 +60,43 @@ find_nvcc() {
   echo "$nvcc"
 }
 
+# Beside nvcc or on PATH, else from PyPI, which has it from 13.2 on.
+find_nvdisasm() {
+  local beside=${1%/*}/nvdisasm
+  local environment=${CARGO_TARGET_DIR:-$here/../target}/cuda-$toolkit
+  if [ -x "$beside" ]; then
+    echo "$beside"
+  elif command -v nvdisasm; then
+    return
+  else
+    [ -d "$environment" ] || python3 -m venv "$environment"
+    "$environment/bin/pip" install --quiet --disable-pip-version-check nvidia-cuda-nvdisasm==13.5.37 >&2
+    find "$environment" -path '*/nvidia/cu13/bin/nvdisasm' | grep .
+  fi
+}
+
+# What nvdisasm -c prints, kernel by kernel: loads of 128 bits from global memory, multiply-adds of f32,
+# barriers of a block, conversions from integers.
+mix() {
+  awk '
+    function row() { if (kernel != "") print kernel, wide + 0, fma + 0, barriers + 0, conversions + 0 }
+    /^\.text\./ {
+      row()
+      kernel = substr($1, 7, length($1) - 7)
+      wide = fma = barriers = conversions = 0
+    }
+    # An address, sometimes a predicate, then the instruction.
+    /^ *\/\*[0-9a-f]+\*\/ / {
+      name = $2 ~ /^@/ ? $3 : $2
+      if (name ~ /^LDG\..*\.128/) wide += 1
+      else if (name ~ /^FFMA2/) fma += 2
+      else if (name ~ /^FFMA/) fma += 1
+      else if (name ~ /^BAR\./) barriers += 1
+      else if (name ~ /^I2F/) conversions += 1
+    }
+    END { row(); exit kernel == "" }'
+}
+
 # ptxas -v speaks of one kernel in three lines: compiling, stack and spills, registers.
 # Prints one row per kernel; exits 1 if any kernel keeps something outside registers.
 table() {
@@ -86,6 +125,7 @@ if [ "$mode" = --find ]; then
   echo "$nvcc"
   exit
 fi
+nvdisasm=$(find_nvdisasm "$nvcc")
 out=$(mktemp -d)
 trap 'rm -rf "$out"' EXIT
 
@@ -118,32 +158,47 @@ for source in kernels/*.cu; do
     table "$target" <"$out/$name.$target.log" >"$out/rows" || failed=1
     cat "$out/rows"
     awk '{ print $2, $1, $3 }' "$out/rows" >>"$out/registers"
+    "$nvdisasm" -c "$out/$name.$target.cubin" | mix | awk -v target="$target" '{ $1 = $1 " " target; print }' >>"$out/mix"
   done
 done
-LC_ALL=C sort -o "$out/registers" "$out/registers"
+# Kernel, target, registers, mix.
+awk 'NR == FNR { mix[$1 " " $2] = $3 " " $4 " " $5 " " $6; next } { print $0, mix[$1 " " $2] }' \
+  "$out/mix" "$out/registers" | LC_ALL=C sort >"$out/budget"
 if [ "$failed" = 1 ]; then
   echo "a kernel above spills or keeps something in local memory" >&2
   exit 1
 fi
 
-limits=kernels/registers.txt
+budget=kernels/budget.txt
 if [ "$mode" = --bless ]; then
   {
-    echo "# The most registers a thread of each kernel may need: kernel, target, registers."
-    echo "# Made by build-ptx.sh --bless, held by every other run of it."
-    cat "$out/registers"
-  } >"$limits"
+    echo "# What each kernel may need and must have, target by target: at most so many registers a thread, at"
+    echo "# least so many 128-bit loads from global memory and multiply-adds, at most so many barriers of a block"
+    echo "# and conversions from integers. Made by build-ptx.sh --bless, held by every other run of it."
+    echo "# kernel target registers wide_loads multiply_adds barriers conversions"
+    cat "$out/budget"
+  } >"$budget"
 fi
-# A kernel without a limit, over it, or gone while its limit stays.
+# A kernel without a budget, outside of it, or gone while its budget stays.
 awk '
+  BEGIN { split("_ _ registers wide_loads multiply_adds barriers conversions", name) }
   /^#/ { next }
-  NR == FNR { limit[$1 " " $2] = $3; next }
-  !(($1 " " $2) in limit) { print $1 " for " $2 " has no limit"; bad = 1; next }
-  $3 > limit[$1 " " $2] { print $1 " for " $2 " needs " $3 " registers, limit " limit[$1 " " $2]; bad = 1 }
-  { delete limit[$1 " " $2] }
-  END { for (left in limit) { print left " has a limit and no kernel"; bad = 1 }; exit bad }
-' "$limits" "$out/registers" >&2 || {
-  echo "registers are not within $limits: if meant, run kernels-cuda/build-ptx.sh --bless" >&2
+  { key = $1 " for " $2 }
+  NR == FNR { budget[key] = $0; next }
+  !(key in budget) { print key " has no budget"; bad = 1; next }
+  {
+    split(budget[key], limit)
+    for (i = 3; i <= 7; ++i) {
+      if (i == 4 || i == 5 ? $i < limit[i] : $i > limit[i]) {
+        print key " has " $i " " name[i] ", budget " limit[i]
+        bad = 1
+      }
+    }
+    delete budget[key]
+  }
+  END { for (left in budget) { print left " has a budget and is no kernel"; bad = 1 }; exit bad }
+' "$budget" "$out/budget" >&2 || {
+  echo "kernels are not within $budget: if meant, run kernels-cuda/build-ptx.sh --bless" >&2
   exit 1
 }
 

@@ -24,6 +24,9 @@ mod emulation {
         match missing() {
             Some(reason) => println!("cargo::rustc-env=NO_EMULATION_BECAUSE={reason}"),
             None => {
+                // Their runtime must come before every other library.
+                #[cfg(feature = "sanitizers")]
+                println!("cargo::rustc-link-lib=asan\ncargo::rustc-link-lib=ubsan");
                 // A compiler that works but rejects the kernels is a fault of the kernels: stop.
                 compiler()
                     .files(SOURCES.map(|source| format!("kernels/emulation/{source}.cpp")))
@@ -46,6 +49,13 @@ mod emulation {
             // They read shared memory as whatever a copy brought there.
             .flag("-fno-strict-aliasing")
             .flag("-Wno-unknown-pragmas");
+        #[cfg(feature = "sanitizers")]
+        build.define("THRESHER_SANITIZERS", None).flags([
+            "-fsanitize=address,undefined",
+            "-fno-sanitize-recover=all",
+            "-fno-omit-frame-pointer",
+            "-g1",
+        ]);
         build
     }
 

@@ -7,6 +7,9 @@
 #![allow(clippy::unwrap_used, clippy::panic)]
 
 mod support;
+#[allow(dead_code, unreachable_pub)]
+#[path = "../fuzz/targets.rs"]
+mod targets;
 
 use std::{
     alloc::{GlobalAlloc, Layout as Bytes, System},
@@ -18,17 +21,15 @@ use std::{
 };
 
 use bench_suite::{
-    decode::{Decoder, Sampler, calibrate},
     gguf::{Gguf, Value, Writer},
     model::{
-        Layout, Model,
+        Layout,
         synthetic::{Predictor, SyntheticModel},
     },
-    tokenizer::Tokenizer,
 };
 use kernels_cpu::{Activation, Cpu, Format, Isa, synthetic::Random};
 use support::seed;
-use threshold::Inputs;
+use targets::Reached;
 
 /// Mutants of a slice.
 const SLICE: usize = 4_000;
@@ -192,49 +193,6 @@ fn scribbled(corpus: &[Sound], sound: &Sound, random: &mut Random) -> Vec<u8> {
     bytes
 }
 
-/// How far a file came.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Reached {
-    Nothing,
-    File,
-    Model,
-    Logits,
-}
-
-/// Everything that can be done with a file, errors ignored.
-fn use_all(bytes: &[u8], cpu: &Cpu) -> Reached {
-    let Ok(file) = Gguf::parse(bytes) else { return Reached::Nothing };
-    if let Ok(tokenizer) = Tokenizer::load(&file) {
-        if let Ok(tokens) = tokenizer.encode("ab <s>é日本 \n<|x|>", true) {
-            tokenizer.decode(&tokens);
-        }
-        (0..tokenizer.vocabulary() as u32).for_each(|token| drop(tokenizer.piece(token).to_vec()));
-    }
-    let Ok(mut model) = Model::load(&file) else { return Reached::File };
-    let mut reached = Reached::Model;
-    for policy in ["dense", "fixed", "fixed:0.0", "top-k:density=0.3", "dynamic:miss=0.1"] {
-        let Ok(mut decoder) = Decoder::new(&model, cpu, &policy.parse().unwrap(), &Inputs::default(), 3) else {
-            continue;
-        };
-        let mut sampler = Sampler::new(0.7, 0.9, 1).unwrap();
-        let mut token = 1;
-        for _ in 0..3 {
-            if decoder.push(token).is_err() {
-                break;
-            }
-            let Ok(next) = decoder.logits().and_then(|logits| sampler.next(logits)) else { break };
-            (token, reached) = (next, Reached::Logits);
-        }
-        drop(decoder);
-        // Dense was with down as it lies; all others want it by neuron.
-        if model.store_down_by_neuron(cpu).is_err() {
-            break;
-        }
-    }
-    let _ = calibrate(&model, cpu, &[1, 2]);
-    reached
-}
-
 #[test]
 fn no_file_makes_loading_or_decoding_panic() {
     let seed = seed();
@@ -242,7 +200,7 @@ fn no_file_makes_loading_or_decoding_panic() {
     let cpu = Cpu::with(Isa::from_env().unwrap(), 1).unwrap();
     for sound in &corpus {
         assert!(sound.bytes.len() < 200_000);
-        assert_eq!(use_all(&sound.bytes, &cpu), Reached::Logits);
+        assert_eq!(targets::gguf(&sound.bytes, &cpu), Reached::Logits);
     }
     let seconds = std::env::var("THRESHER_FUZZ_SECONDS").ok().and_then(|seconds| seconds.parse().ok());
     let time = seconds.map(Duration::from_secs);
@@ -254,7 +212,7 @@ fn no_file_makes_loading_or_decoding_panic() {
         }
         let bytes = mutant(&corpus, &mut Random::new(seed ^ (round as u64) << 32));
         LARGEST.0.store(0, Ordering::Relaxed);
-        let reached = catch_unwind(AssertUnwindSafe(|| use_all(&bytes, &cpu)));
+        let reached = catch_unwind(AssertUnwindSafe(|| targets::gguf(&bytes, &cpu)));
         let largest = LARGEST.0.load(Ordering::Relaxed);
         match reached {
             Ok(reached) if largest <= MOST_BYTES => count[reached as usize] += 1,

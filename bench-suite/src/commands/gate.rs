@@ -23,6 +23,7 @@ use crate::{
         limits::Limits,
         loops,
         merge_base::{self, MergeBase},
+        mutants::{self, Outcome},
         proof::{Proof, SLOWDOWN, prove},
         siblings, worker,
     },
@@ -89,6 +90,8 @@ enum GateCommand {
     Change(ChangeArguments),
     /// Put the gate on trial: this program against itself, against itself with more to do, and faulty kernels
     Prove(ProveArguments),
+    /// Plant faults in a copy of the sources, and say which of them the tests catch: half an hour
+    Mutants(MutantsArguments),
     /// Time kernels for another process, one call a line
     #[command(hide = true)]
     Worker(WorkerArguments),
@@ -113,6 +116,16 @@ struct ProveArguments {
     slowdowns: u16,
     #[command(flatten)]
     timed: TimedArguments,
+}
+
+#[derive(Debug, Args)]
+struct MutantsArguments {
+    /// The faults
+    #[arg(value_name = "FILE", default_value = "ci/mutants.toml")]
+    list: PathBuf,
+    /// Only those with this in their name, such as avx2 or block
+    #[arg(long, value_name = "PATTERN")]
+    only: Option<String>,
 }
 
 #[derive(Debug, Args)]
@@ -166,6 +179,7 @@ pub fn run(arguments: &GateArguments) -> Result<()> {
             compare([&arguments.before, &env::current_exe()?], formats, selection, None, &arguments.timed)
         }
         Some(GateCommand::Prove(arguments)) => check_gate(arguments),
+        Some(GateCommand::Mutants(arguments)) => check_mutants(arguments),
         Some(GateCommand::Worker(arguments)) => {
             let policies = timed_policies()?;
             let plan = Plan { policies, ..Plan::standard(&this_machine(), 1) };
@@ -297,6 +311,33 @@ fn proof_for_people(proof: &Proof, limit: f64) -> String {
         proof.faults,
         named(&proof.unnoticed),
     )
+}
+
+fn check_mutants(arguments: &MutantsArguments) -> Result<()> {
+    let name = arguments.list.display().to_string();
+    let text = fs::read_to_string(&arguments.list).map_err(|e| Failure::input(format!("{name}: {e}")))?;
+    let mut list = mutants::parse(&text, &name)?;
+    list.retain(|mutant| arguments.only.as_ref().is_none_or(|only| mutant.name.contains(only)));
+    let (mut lines, mut missed) = (Vec::new(), Vec::new());
+    mutants::Copy::of_working_tree()?.run(&list, |mutant, outcome| {
+        let said = match outcome {
+            Outcome::Caught(by) => format!("caught: {by}"),
+            Outcome::Skipped(flags) => format!("skipped: no {}", flags.join(", ")),
+            Outcome::Missed => {
+                missed.push(mutant.name.clone());
+                "MISSED".to_owned()
+            }
+        };
+        lines.push(vec![mutant.name.clone(), mutant.gate.clone(), said]);
+    })?;
+    let planted = lines.len();
+    print(&table(&["fault", "gate", "verdict"], 3, lines.into_iter()))?;
+    match missed.as_slice() {
+        [] => print(&format!("{planted} faults of {name}, none missed\n")),
+        missed => {
+            Err(Failure::short(format!("{} of {planted} faults are missed: {}", missed.len(), missed.join("; "))))
+        }
+    }
 }
 
 fn check_counts(arguments: &CountsArguments) -> Result<()> {

@@ -18,13 +18,20 @@ pub struct Traced<'a> {
 }
 
 impl<'a> Traced<'a> {
-    /// Reads the header. A file without `prompts` (of an earlier version) is one prompt.
+    /// As [`Traced::parse`].
     ///
     /// # Errors
     /// Not a trace.
     pub fn open(file: &'a MappedFile) -> Result<Self> {
-        let name = file.path().display().to_string();
-        let tensors = SafeTensors::deserialize(file.bytes())
+        Self::parse(file.bytes(), file.path().display().to_string())
+    }
+
+    /// Reads the header; `name` stands for the file in errors. One without `prompts` (of an earlier version) is one prompt.
+    ///
+    /// # Errors
+    /// Not a trace.
+    pub fn parse(bytes: &'a [u8], name: String) -> Result<Self> {
+        let tensors = SafeTensors::deserialize(bytes)
             .map_err(|e| Failure::input(format!("{name}: {e}: not a trace; `thresher trace` writes one")))?;
         let mut traced = Self { name, tensors, tokens: 0, prompts: vec![0] };
         traced.tokens = traced.whole("tokens")?.len();

@@ -43,7 +43,7 @@ impl MergeBase {
     /// # Errors
     /// It cannot be checked out or built.
     pub fn build(&self) -> Result<PathBuf> {
-        let root = PathBuf::from(git(&["rev-parse", "--show-toplevel"])?.trim());
+        let root = root()?;
         let (tree, target) = (root.join("target/gate/base"), root.join("target/gate/build"));
         let tree_name = tree.display().to_string();
         // A worktree that was deleted by hand is still registered.
@@ -81,7 +81,19 @@ pub fn run(command: &mut Command, name: &str) -> Result<()> {
     }
 }
 
-fn git(arguments: &[&str]) -> Result<String> {
+/// The root of the working tree.
+///
+/// # Errors
+/// No git, or no checkout.
+pub fn root() -> Result<PathBuf> {
+    Ok(PathBuf::from(git(&["rev-parse", "--show-toplevel"])?.trim()))
+}
+
+/// What git says.
+///
+/// # Errors
+/// It is not there, or fails.
+pub fn git(arguments: &[&str]) -> Result<String> {
     let name = format!("git {}", arguments.join(" "));
     let output = Command::new("git").args(arguments).output().map_err(|e| Failure::input(format!("`{name}`: {e}")))?;
     if !output.status.success() {

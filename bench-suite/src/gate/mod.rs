@@ -10,6 +10,7 @@
 //! | times before and after a change | measured | [`change`], [`worker`], [`merge_base`] |
 //! | when a ratio of times is worse beyond noise | | [`decision`] |
 //! | that all this catches what it should and nothing else | measured | [`proof`] |
+//! | that tests catch faults planted in the sources | exact | [`mutants`] |
 
 pub mod baseline;
 pub mod cases;
@@ -20,6 +21,7 @@ pub mod decision;
 pub mod limits;
 pub mod loops;
 pub mod merge_base;
+pub mod mutants;
 pub mod proof;
 pub mod siblings;
 pub mod worker;

@@ -43,6 +43,32 @@ extern "C" void faulty_alignment(const GemvParams p) {
   __stcg(p.h + threadIdx.x, __ldg(reinterpret_cast<const float4*>(p.x + 1)).x);
 }
 
+// The next four are what the sanitizers must catch. Keeps a value past the end of its own array.
+extern "C" void faulty_own_array(const GemvParams p) {
+  float own[8];
+  for (uint32_t i = 0; i <= p.cols; ++i) own[i] = __ldg(p.x + i % p.cols);
+  __stcg(p.h + threadIdx.x, own[threadIdx.x % p.cols]);
+}
+
+// Reads past the end of a shared array.
+extern "C" void faulty_shared_array(const GemvParams p) {
+  __shared__ float written[64];
+  written[threadIdx.x] = 1.f;
+  __syncthreads();
+  __stcg(p.h + threadIdx.x, written[threadIdx.x + p.cols]);
+}
+
+// Reads past the end of dynamic shared memory.
+extern "C" void faulty_dynamic_shared(const GemvParams p) {
+  const float* values = reinterpret_cast<const float*>(dynamic_shared());
+  __stcg(p.h + threadIdx.x, values[p.cols * (threadIdx.x + 1)]);
+}
+
+// Shifts a word by as many bits as it has: host and GPU disagree on what that is.
+extern "C" void faulty_shift(const GemvParams p) {
+  __stcg(p.h + threadIdx.x, static_cast<float>(1u << (p.cols + threadIdx.x)));
+}
+
 // Writes, then reads through the read-only cache.
 extern "C" void faulty_cache(const GemvParams p) {
   __stcg(p.h + threadIdx.x, 1.f);
@@ -269,7 +295,7 @@ struct Cluster {
       if (threadIdx.x < gridDim.x) {
         const uint32_t past = MISTAKE == ClusterMistake::OUTSIDE_CLUSTER ? 1 : 0;
         const uint32_t at = MISTAKE == ClusterMistake::OUTSIDE_SHARED ? 16 * blockDim.x : rank;
-        send(&s.words[at], 100 * turn + rank, &s.came, threadIdx.x + past);
+        send(s.words + at, 100 * turn + rank, &s.came, threadIdx.x + past);
       }
       if (MISTAKE == ClusterMistake::EARLY_RETURN && turn == 1) return;
       if (MISTAKE != ClusterMistake::NO_RECEIVE) received(&s.came, turn);

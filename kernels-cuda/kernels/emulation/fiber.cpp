@@ -6,11 +6,17 @@
 
 #include <cstdint>
 
+#include "sanitizers.h"
+
 namespace emulation {
 namespace {
 
 // Not a power of two: the used ends of the stacks then fall into different sets of the caches.
+#ifdef THRESHER_SANITIZERS
+constexpr size_t STACK_BYTES = 256 * 1024 + 17 * 64;  // between variables lie bytes to watch
+#else
 constexpr size_t STACK_BYTES = 64 * 1024 + 17 * 64;
+#endif
 
 unsigned char* stacks = nullptr;
 size_t stack_count = 0;
@@ -21,6 +27,7 @@ unsigned char* bottom_of(size_t stack) { return stacks + stack * STACK_BYTES; }
 
 bool reserve_stacks(size_t count) {
   if (count <= stack_count) return true;
+  abandon_stacks();
   if (stacks != nullptr) munmap(stacks, stack_count * STACK_BYTES);
   stack_count = 0;
   stacks = nullptr;
@@ -32,6 +39,8 @@ bool reserve_stacks(size_t count) {
   stack_count = count;
   return true;
 }
+
+void abandon_stacks() { allow(stacks, stack_count * STACK_BYTES); }
 
 #ifdef __x86_64__
 

@@ -28,4 +28,7 @@ void switch_context(Context& from, Context& to);
 // may be alive.
 bool reserve_stacks(size_t count);
 
+// To be called where fibers stopped for good in the middle of something.
+void abandon_stacks();
+
 }  // namespace emulation

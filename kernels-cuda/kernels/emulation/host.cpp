@@ -7,6 +7,7 @@
 #include <cstdio>
 #include <mutex>
 
+#include "sanitizers.h"
 #include "scheduler.h"
 
 // The linker's names for the ends of the section that holds the shared arrays.
@@ -101,6 +102,7 @@ void enter_kernel() {
       fault("is the block's last to return, with copies or words of other blocks still under way");
     }
     const unsigned char* end = block.dynamic + running->asked->shared_bytes;
+    allow(end, FENCE_BYTES);
     if (std::any_of(end, end + FENCE_BYTES, [](unsigned char byte) { return byte != 0xff; })) {
       fault("is the block's last to return: the block wrote past its dynamic shared memory");
     }
@@ -111,10 +113,12 @@ void enter_kernel() {
 void start_block(Block& block, uint32_t index, Fiber* fibers, size_t first_stack) {
   const EmulatedLaunch& asked = *running->asked;
   block.warps.assign(asked.threads / WARP_LANES, Warp{~0u, 0, 0, false});
+  allow(block.memory.data(), block.memory.size());
   block.memory.assign(SHARED_ALIGNMENT + asked.shared_bytes + FENCE_BYTES, 0xff);
   const uintptr_t start = reinterpret_cast<uintptr_t>(block.memory.data());
   const size_t past = start % SHARED_ALIGNMENT;
   block.dynamic = block.memory.data() + (past == 0 ? 0 : SHARED_ALIGNMENT - past);
+  forbid(block.dynamic + asked.shared_bytes, FENCE_BYTES);
   if (running->blocks.size() > 1) {
     block.arrays.assign(__stop_thresher_shared - __start_thresher_shared, 0xff);
   }
@@ -411,5 +415,6 @@ extern "C" int thresher_emulate(const EmulatedLaunch* asked, char* message, size
   } else {
     for (uint32_t block = 0; block < asked->blocks && !launch.failed; ++block) run_blocks(block, 1);
   }
+  if (launch.failed) abandon_stacks();
   return launch.failed ? 1 : 0;
 }

@@ -12,10 +12,12 @@
 //   - a barrier or a warp operation that some of its threads never reach, a phase that never
 //     completes, a counter that never changes
 //   - a missing barrier, if the order of threads decides the result: launches take an order
+// And under the sanitizers of the compiler (feature `sanitizers`):
+//   - an access past a shared array, a thread's own array or the end of dynamic shared memory (of
+//     that without them: nearby writes), and what C++ leaves undefined, such as too wide a shift
 // What it cannot show: the memory model beyond that order, bank conflicts, coalescing, real
-// scheduling, speed, accesses past a shared array (past the end of dynamic shared memory, only
-// nearby writes), a loop that for ever changes what another waits for, whether a cluster finds room
-// on a GPU, and the last bit of expf.
+// scheduling, speed, a loop that for ever changes what another waits for, whether a cluster finds
+// room on a GPU, and the last bit of expf.
 #pragma once
 
 #include <cmath>

@@ -58,7 +58,10 @@ constexpr Kernel KERNELS[] = {
     KERNEL(step_f32, StepParams),       KERNEL(step_f16, StepParams),
     KERNEL(step_bf16, StepParams),      KERNEL(step_q8_0, StepParams),
     KERNEL(step_q4_0, StepParams),
-    KERNEL(faulty_cache, GemvParams),
+    KERNEL(faulty_cache, GemvParams),   KERNEL(faulty_own_array, GemvParams),
+    KERNEL(faulty_shared_array, GemvParams),
+    KERNEL(faulty_dynamic_shared, GemvParams),
+    KERNEL(faulty_shift, GemvParams),
 
     KERNEL(ring_sum, RingParams),
     KERNEL(faulty_copy_past_buffer, RingParams),
