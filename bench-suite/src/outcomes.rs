@@ -16,9 +16,9 @@ use cost_model::{
     report::PolicyOutcome,
     sparsity::{SparsityTable, published_density},
 };
-use threshold::{Calibration, Inputs, Knobs, Policy, PolicySpec, QuantileTable, ScoreStream, Shape};
+use threshold::{AuditedPolicy, Calibration, Inputs, Knobs, Policy, PolicySpec, QuantileTable, ScoreStream, Shape};
 
-use crate::{Failure, Result, audited::AuditedPolicy, workload::SHAPE};
+use crate::{Failure, Result, workload::SHAPE};
 
 /// Tokens that a closed loop may settle in before its figures count.
 const SETTLING_TOKENS: usize = 32;
@@ -53,6 +53,11 @@ impl Activations {
         let quantiles = QuantileTable::new(table.levels(), &values)?;
         let calibration = Calibration::from_quantiles(&quantiles);
         Ok(Self { model, quantiles, calibration, origin: table.origin().clone() })
+    }
+
+    /// The published magnitudes.
+    pub fn quantiles(&self) -> &QuantileTable {
+        &self.quantiles
     }
 
     /// A stream of output masses.
@@ -142,7 +147,7 @@ impl Run {
     }
 
     fn layer(&mut self, layer: usize, mass: &[f32], counts: bool) -> Result<()> {
-        self.policy.step(layer, mass)?;
+        self.policy.step(layer, mass, mass)?;
         if counts {
             let rows = self.policy.rows();
             self.computed[layer] += rows as u64;
