@@ -17,6 +17,8 @@
 //! | dollars | [`money`] |
 //! | PER in three forms | [`per`], [`anchors`], [`per_table`] |
 //! | ours against the dense kernels of others | [`peers`] |
+//! | policies against each other on the same tokens | [`policies`] |
+//! | the density that a predictor has to stay below | [`break_even`] |
 //! | shares of the roof over commits | [`history`] |
 //! | assumptions of a run | [`scenario`] |
 //! | rows for CSV and JSON | [`table`] |
@@ -66,6 +68,7 @@
 pub mod affine;
 pub mod anchors;
 pub mod atomic;
+pub mod break_even;
 mod check;
 pub mod compose;
 pub mod correlation;
@@ -91,6 +94,7 @@ pub mod pass_rate;
 pub mod peers;
 pub mod per;
 pub mod per_table;
+pub mod policies;
 pub mod quality;
 pub mod record;
 pub mod report;

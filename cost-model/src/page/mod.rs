@@ -4,12 +4,14 @@
 //! without its script, which only sorts tables.
 
 mod accuracy;
+mod break_even;
 mod chart;
 mod figure;
 mod history;
 mod kind;
 mod peers;
 mod plots;
+mod policies;
 mod sections;
 mod tables;
 
@@ -17,8 +19,10 @@ use maud::{DOCTYPE, Markup, PreEscaped, html};
 
 use crate::report::Report;
 
+pub use break_even::break_even_svg;
 pub use history::history_html;
 pub use peers::{peers_html, peers_svg};
+pub use policies::{policies_html, policies_svg};
 
 use figure::Sources;
 use plots::Panel;
