@@ -11,8 +11,8 @@
 //! | what one small call costs; two layouts; several tokens at once | [`start`], [`layouts`], [`batches`] |
 //! | other people's dense kernels, and ours against them | [`peers`], [`contest`] |
 //! | layers to decode through, and that decode against what its operators compose to | [`stack`], [`validation`] |
-//! | a policy with the audits that it learns from | [`audited`] |
 //! | what each policy does on 70B activations | [`outcomes`] |
+//! | policies against each other on the same tokens, recorded or synthetic | [`study`] |
 //! | model files, the models in them, text into tokens, tokens out of models | [`gguf`], [`model`], [`tokenizer`], [`decode`] |
 //! | the model that the program carries | [`embedded`] |
 //! | predictors from traces, and how they do on prompts held out | [`training`] |
@@ -21,7 +21,6 @@
 //! | one file per command of the program | [`commands`] |
 
 mod alone;
-pub mod audited;
 pub mod batches;
 pub mod commands;
 pub mod contest;
@@ -42,6 +41,7 @@ mod replace;
 mod share;
 pub mod stack;
 pub mod start;
+pub mod study;
 pub mod summary;
 pub mod tasks;
 pub mod timing;

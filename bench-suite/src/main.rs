@@ -38,6 +38,8 @@ enum Command {
     Gate(commands::gate::GateArguments),
     /// Time our sparse FFN against the dense ones of OpenBLAS, gemm and ggml, or on a GPU of cuBLAS, where this build has them
     Peers(commands::peers::PeersArguments),
+    /// Say below which density a predictor beats the gates alone, from records
+    BreakEven(commands::break_even::BreakEvenArguments),
     /// Decode on the GPU through layers of LLaMA-70B's shape with random weights, dense and sparse
     Decode(commands::decode::DecodeArguments),
     /// Say what a model file holds, checked whole as for loading
@@ -52,6 +54,8 @@ enum Command {
     Tasks(commands::tasks::TasksArguments),
     /// Write down what a model's layers see while it writes code for training tasks: what predictors are trained on
     Trace(commands::trace::TraceArguments),
+    /// Say what each policy computes and misses on the same tokens, set to the same density or the same miss
+    Policies(commands::policies::PoliciesArguments),
     /// Train predictors from traces, write them into a PowerInfer-layout model, and say what they find and miss
     TrainPredictor(commands::train_predictor::TrainPredictorArguments),
     /// Serve code tasks to a parent process, under limits
@@ -85,6 +89,7 @@ fn run(command: &Command) -> Result<()> {
         Command::Validate(arguments) => commands::validate::run(arguments),
         Command::Gate(arguments) => commands::gate::run(arguments),
         Command::Peers(arguments) => commands::peers::run(arguments),
+        Command::BreakEven(arguments) => commands::break_even::run(arguments),
         Command::Decode(arguments) => commands::decode::run(arguments),
         Command::Inspect(arguments) => commands::inspect::run(arguments),
         Command::Logits(arguments) => commands::logits::run(arguments),
@@ -92,6 +97,7 @@ fn run(command: &Command) -> Result<()> {
         Command::Eval(arguments) => commands::eval::run(arguments),
         Command::Tasks(arguments) => commands::tasks::run(arguments),
         Command::Trace(arguments) => commands::trace::run(arguments),
+        Command::Policies(arguments) => commands::policies::run(arguments),
         Command::TrainPredictor(arguments) => commands::train_predictor::run(arguments),
         Command::TaskWorker(arguments) => commands::task_worker::run(arguments),
     }

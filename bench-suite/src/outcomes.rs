@@ -16,13 +16,9 @@ use cost_model::{
     report::PolicyOutcome,
     sparsity::{SparsityTable, published_density},
 };
-use threshold::{Calibration, Inputs, Knobs, Policy, PolicySpec, QuantileTable, ScoreStream, Shape};
+use threshold::{AuditedPolicy, Calibration, Inputs, Knobs, Policy, PolicySpec, QuantileTable, ScoreStream, Shape};
 
-use crate::{
-    Failure, Result,
-    audited::{AuditedPolicy, sum},
-    workload::SHAPE,
-};
+use crate::{Failure, Result, workload::SHAPE};
 
 /// Tokens that a closed loop may settle in before its figures count.
 const SETTLING_TOKENS: usize = 32;
@@ -57,6 +53,11 @@ impl Activations {
         let quantiles = QuantileTable::new(table.levels(), &values)?;
         let calibration = Calibration::from_quantiles(&quantiles);
         Ok(Self { model, quantiles, calibration, origin: table.origin().clone() })
+    }
+
+    /// The published magnitudes.
+    pub fn quantiles(&self) -> &QuantileTable {
+        &self.quantiles
     }
 
     /// A stream of output masses.
@@ -108,7 +109,7 @@ impl Activations {
             }
             for layer in 0..self.quantiles.layers() {
                 stream.next_token(layer, &mut mass)?;
-                let total = sum(&mass, |&m| m);
+                let total = mass.iter().map(|&m| f64::from(m)).sum();
                 for run in &mut runs {
                     run.layer(layer, &mass, total, token >= SETTLING_TOKENS)?;
                 }
@@ -151,7 +152,7 @@ impl Run {
 
     /// `total` is the sum of the masses.
     fn layer(&mut self, layer: usize, mass: &[f32], total: f64, counts: bool) -> Result<()> {
-        self.policy.step(layer, mass)?;
+        self.policy.step(layer, mass, mass)?;
         if counts {
             let rows = self.policy.rows();
             self.computed[layer] += rows as u64;

@@ -170,7 +170,7 @@ pub fn train_predictors(
     let split = Split::new(traces, plan.holdout, plan.settings.seed)?;
     let norms = down_norms(model, &Cpu::with_threads(plan.threads)?)?;
     let task = Task { model, traces, norms, split, plan };
-    task.check()?;
+    traces.iter().try_for_each(|traced| check_trace(model, traced))?;
     let layers = model.config.layers;
     let share = plan.time.map(|time| time.mul_f64((plan.threads.min(layers) as f64 / layers as f64).min(1.0)));
     let fitted = each_alone(layers, plan.threads, |layer, cpu| {
@@ -197,36 +197,34 @@ pub fn train_predictors(
     })
 }
 
-impl Task<'_> {
-    /// Holds the first gates of each trace against the model: those of another one would train well and predict nothing.
-    fn check(&self) -> Result<()> {
-        let (config, layer) = (&self.model.config, &self.model.layers[0]);
-        for traced in self.traces {
-            let residual = traced.layer(0, "residual", config.hidden)?;
-            let gates = traced.layer(0, "gate", config.intermediate)?;
-            let x: Vec<f64> = residual[..config.hidden].iter().map(|&v| v.into()).collect();
-            let square = x.iter().map(|v| v * v).sum::<f64>() / x.len() as f64;
-            let root = (square + f64::from(config.norm_epsilon)).sqrt();
-            for (row, &gate) in gates.iter().enumerate().take(config.intermediate.min(8)) {
-                let weights = layer.gate.format().decode_row(layer.gate.row(row).unwrap_or_default());
-                let products = weights
-                    .iter()
-                    .zip(&layer.ffn_norm)
-                    .zip(&x)
-                    .map(|((&w, &n), x)| f64::from(w) * f64::from(n) * x / root);
-                let (sum, size) = products.fold((0.0, 0.0), |(sum, size), p| (sum + p, size + p.abs()));
-                // Gates of a kernel for quantised weights are 2^-15 of the largest input off; a hundredth is another model.
-                if (f64::from(gate) - sum).abs() > 0.01 * size {
-                    return Err(Failure::input(format!(
-                        "a trace holds gates that the model does not compute ({gate} where it has {sum:.4}): it is of another \
-                         model; trace this one"
-                    )));
-                }
-            }
+/// Holds the first gates of a trace against the model: those of another one would train well and predict nothing.
+///
+/// # Errors
+/// They are of another model.
+pub(crate) fn check_trace(model: &Model<'_>, traced: &Traced<'_>) -> Result<()> {
+    let (config, layer) = (&model.config, &model.layers[0]);
+    let residual = traced.layer(0, "residual", config.hidden)?;
+    let gates = traced.layer(0, "gate", config.intermediate)?;
+    let x: Vec<f64> = residual[..config.hidden].iter().map(|&v| v.into()).collect();
+    let square = x.iter().map(|v| v * v).sum::<f64>() / x.len() as f64;
+    let root = (square + f64::from(config.norm_epsilon)).sqrt();
+    for (row, &gate) in gates.iter().enumerate().take(config.intermediate.min(8)) {
+        let weights = layer.gate.format().decode_row(layer.gate.row(row).unwrap_or_default());
+        let products =
+            weights.iter().zip(&layer.ffn_norm).zip(&x).map(|((&w, &n), x)| f64::from(w) * f64::from(n) * x / root);
+        let (sum, size) = products.fold((0.0, 0.0), |(sum, size), p| (sum + p, size + p.abs()));
+        // Gates of a kernel for quantised weights are 2^-15 of the largest input off; a hundredth is another model.
+        if (f64::from(gate) - sum).abs() > 0.01 * size {
+            return Err(Failure::input(format!(
+                "a trace holds gates that the model does not compute ({gate} where it has {sum:.4}): it is of another model; \
+                 trace this one"
+            )));
         }
-        Ok(())
     }
+    Ok(())
+}
 
+impl Task<'_> {
     fn part(&self, layer: usize, prompts: &[Prompt]) -> Result<Part> {
         let (hidden, neurons) = (self.model.config.hidden, self.model.config.intermediate);
         let before = if self.plan.ahead { layer.saturating_sub(1) } else { layer };

@@ -10,11 +10,10 @@ use kernels_cpu::{
     synthetic::{OwnedMatrix, Random, Rotation},
 };
 use predictor::LowRank;
-use threshold::{Isa, Policy, PolicySpec, ScoreStream};
+use threshold::{AuditedPolicy, Isa, Policy, PolicySpec, ScoreStream};
 
 use crate::{
     Failure, Result,
-    audited::AuditedPolicy,
     peers::{DenseFfn, Layout, Peer},
     timing,
 };
@@ -539,7 +538,7 @@ pub fn select<'a>(spec: PolicySpec, policy: Box<dyn Policy>, stream: &mut ScoreS
     let mut turn = 0;
     Ok(Case::new(subject, move || {
         turn = (turn + 1) % tokens.len();
-        policy.step(0, &tokens[turn])
+        Ok(policy.step(0, &tokens[turn], &tokens[turn])?)
     }))
 }
 

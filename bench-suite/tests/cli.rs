@@ -383,3 +383,20 @@ fn history_draws_records_of_several_commits() {
     refused(&["history", text(&record), "--out", text(&nowhere)], &["check the path"]);
     refused(&["history", text(&folder.path().join("none.json"))], &["no such record"]);
 }
+
+#[test]
+fn break_even_is_told_and_drawn_from_records() {
+    let folder = tempfile::tempdir().unwrap();
+    let record = Path::new(env!("CARGO_MANIFEST_DIR")).join("../ci/records/epyc-zen4-2core.json");
+    let drawing = folder.path().join("break-even.svg");
+    let csv = done(&["break-even", text(&record), "--csv", "--out", text(&drawing)]);
+    // Three ranks and sign bits in each of five formats.
+    assert_eq!(csv.lines().count(), 1 + 5 * 4, "{csv}");
+    // 1 - 1024 · (8192 + 28672) / (8192 · 28672): the formats cancel.
+    let rank_1024: Vec<&str> = csv.lines().filter(|line| line.contains(",1024,")).collect();
+    assert!(rank_1024.iter().all(|line| line.contains(",0.8392")), "{rank_1024:?}");
+    assert!(fs::read_to_string(&drawing).unwrap().contains("<polyline"));
+    refused(&["break-even", text(&folder.path().join("none.json"))], &["none.json"]);
+    let peers = Path::new(env!("CARGO_MANIFEST_DIR")).join("../ci/records/quality/embedded.json");
+    refused(&["break-even", text(&peers)], &["embedded.json"]);
+}

@@ -204,6 +204,55 @@ fn a_trace_holds_what_the_layers_saw() {
     }
 }
 
+/// The embedded model on a few tasks: every policy at the density asked for, the same from a trace of its own as from a file.
+#[test]
+fn policies_are_compared_at_one_density() {
+    let folder = tempfile::tempdir().unwrap();
+    let trace = folder.path().join("t.safetensors");
+    let out = folder.path().join("out");
+    done(&["trace", "--tasks", "9", "--tokens", "40", "--out", text(&trace)]);
+    let compared = ["policies", "--scores", "gate", "--density", "0.06", "--csv", "--threads", "2"];
+    let csv = done(&[&compared[..], &["--trace", text(&trace), "--out", text(&out)]].concat());
+    let mut reader = csv::Reader::from_reader(csv.as_bytes());
+    let header = reader.headers().unwrap().clone();
+    let column = |name: &str| header.iter().position(|own| own == name).unwrap();
+    let rows: Vec<csv::StringRecord> = reader.records().map(|row| row.unwrap()).collect();
+    assert_eq!(rows.len(), threshold::comparison::Kind::ALL.len());
+    for row in &rows {
+        let number = |name: &str| row[column(name)].parse::<f64>().unwrap();
+        // `relative` has none so low on these few tokens.
+        assert!((number("density") / 0.06 - 1.0).abs() < 0.05 || &row[column("kind")] == "relative", "{row:?}");
+        for what in ["miss", "worst_layer", "p99_token"] {
+            let ends = [format!("{what}_low"), format!("{what}_high")].map(|end| number(&end));
+            assert!(ends[0] <= ends[1] && (0.0..=1.0).contains(&number(what)), "{row:?}");
+        }
+        assert_eq!(row[column("less_miss")].is_empty(), &row[column("kind")] == "dynamic", "{row:?}");
+    }
+    for name in ["policies.html", "policies.svg"] {
+        let drawn = fs::read_to_string(out.join(name)).unwrap();
+        assert!(drawn.contains("allocation=squares") && drawn.contains("<polyline"), "{name}");
+    }
+    // All but what its times are.
+    let untimed = |csv: &str| -> Vec<String> {
+        csv.lines().map(|line| line.rsplit_once(',').unwrap().0.replace(text(&trace), "")).collect()
+    };
+    let own = done(&[&compared[..], &["--tasks", "9", "--tokens", "40"]].concat());
+    let without_name = |line: &String| line.split_once(",gates,").map(|(_, rest)| rest.to_owned());
+    let [own, given] = [untimed(&own), untimed(&csv)].map(|lines| lines.iter().map(without_name).collect::<Vec<_>>());
+    assert_eq!(own, given);
+
+    refused(&["policies", "--trace", text(&trace), "--density", "1.5"], &["--density is 1.5"]);
+    refused(&["policies", "--trace", text(&trace), "--against", "best"], &["--against", "dynamic", "top-k"]);
+    refused(&["policies", "--trace", text(&trace), "--scores", "predictor"], &["no predictors", "train-predictor"]);
+    refused(&["policies", "--trace", "no/such.safetensors"], &["no/such.safetensors"]);
+    refused(&["policies", "--stream", "llama-9"], &["llama-9"]);
+    let (_other, other) = model(&SyntheticModel::default());
+    refused(
+        &["policies", "--model", text(&other), "--trace", text(&trace)],
+        &["tensor `layers.0.residual`", "another model"],
+    );
+}
+
 #[test]
 fn eval_lets_a_model_complete_tasks_the_same_on_any_number_of_threads() {
     let (folder, path) = model(&SyntheticModel::default());

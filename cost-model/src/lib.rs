@@ -19,6 +19,8 @@
 //! | every configuration at once; which of them to choose | [`grid`], [`answer`] |
 //! | PER in three forms | [`per`], [`anchors`], [`per_table`] |
 //! | ours against the dense kernels of others | [`peers`] |
+//! | policies against each other on the same tokens | [`policies`] |
+//! | the density that a predictor has to stay below | [`break_even`] |
 //! | shares of the roof over commits | [`history`] |
 //! | decode speeds that others published, against predictions | [`published`], [`catalogue`] |
 //! | assumptions of a run | [`scenario`] |
@@ -72,6 +74,7 @@ pub mod affine;
 pub mod anchors;
 pub mod answer;
 pub mod atomic;
+pub mod break_even;
 pub mod catalogue;
 mod check;
 pub mod compose;
@@ -100,6 +103,7 @@ pub mod peers;
 pub mod per;
 pub mod per_table;
 pub mod placement;
+pub mod policies;
 pub mod published;
 pub mod quality;
 pub mod record;

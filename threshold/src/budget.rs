@@ -80,7 +80,7 @@ impl Budget {
             self.ranking.top_p(scores, mass.min(1.0), active)?
         };
         if mass < 1.0 && lowest == Some(f32::NEG_INFINITY) {
-            // No mass: not dense, as for `top-p`, which would break the budget.
+            // No mass: as many as the budget has, or a silent stream would move p without end.
             return self.ranking.top_k(scores, rows, active);
         }
         Ok(lowest)

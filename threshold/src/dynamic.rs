@@ -17,6 +17,12 @@
 //! the loop only learns the predictor's errors, and is slow and steady at it. That is why [`Level::Mass`] is the default.
 //! Scores that only rank, as raw logits of a classifier do, have no mass worth the name: they want [`Level::Rank`].
 //!
+//! # The targets
+//! Each layer has its own α. By default all are the same, and then the worst layer misses the least that it can at a
+//! density. A calibration that knows masses can share out a mean α instead ([`Allocation`]): layers in which mass lies in
+//! few rows miss less, at little cost, and those that would need many rows miss more, so that a token, whose miss is
+//! that of all layers, misses less at the same density. The loop and its guarantee are the same.
+//!
 //! This is adaptive conformal inference (Gibbs and Candès 2021, arXiv 2106.00170, equation 2) on the level of
 //! an empirical quantile, of rows or of mass, with a loss in [0, 1] in place of a 0-or-1 error, as Feldman, Ringel, Bates and Romano
 //! (2023, arXiv 2205.09095) have it. Angelopoulos, Candès and Tibshirani (2023, arXiv 2307.16895) run it on the
@@ -42,9 +48,9 @@
 //! answer the layer's last selection. η never changes. A token whose audit finds no mass at all has no miss:
 //! it moves nothing and is not counted in T. Nor is a token without an audit.
 //!
-//! What is bounded is the *audited* miss. Where each audit samples the skipped rows uniformly, its missed
-//! mass is unbiased ([`Audit::from_sample`](crate::Audit::from_sample)), and the ratio's bias is the small
-//! one stated at [`Audit::miss`](crate::Audit::miss).
+//! What is bounded is the *audited* miss. Where an [`Auditor`](crate::Auditor) picks the rows, its missed mass is unbiased
+//! ([`Audit::from_sample`](crate::Audit::from_sample)), and the ratio's bias is the one stated at
+//! [`Audit::miss`](crate::Audit::miss), small as far as scores find mass.
 //!
 //! # The gain
 //! The worst case shrinks with η; a large η makes density jitter with the noise of audits. Near its working point the
@@ -57,12 +63,12 @@
 
 use crate::policy::{check_length, in_layer};
 use crate::select::{Fault, Kernels, Ranking};
-use crate::{Calibration, Error, Feedback, Miss, Policy, Shape};
+use crate::{Allocation, Calibration, Error, Feedback, Miss, Policy, Shape, top_p};
 
 /// What u is a share of.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Level {
-    /// Of the score mass, where a score is positive; of the rows, where none is.
+    /// Of the score mass. Where no score is positive, the largest is taken alone.
     #[default]
     Mass,
     /// Of the rows.
@@ -80,11 +86,10 @@ impl Level {
     }
 }
 
-/// Holds the audited miss of every layer at a target. See the [module](self) for the loop and its guarantee.
+/// Holds the audited miss of every layer at its target. See the [module](self) for the loop and its guarantee.
 #[derive(Clone, Debug)]
 pub struct Dynamic {
     shape: Shape,
-    target: f64,
     gain: f64,
     level: Level,
     layers: Vec<Loop>,
@@ -94,6 +99,8 @@ pub struct Dynamic {
 /// The state of one layer.
 #[derive(Clone, Copy, Debug)]
 struct Loop {
+    /// α.
+    target: f64,
     /// u₁.
     start: f64,
     /// u.
@@ -107,8 +114,8 @@ struct Loop {
 }
 
 impl Loop {
-    fn starting_at(start: f64) -> Self {
-        Self { start, skip: start, audits: 0, pending: None, lowest: None }
+    fn starting_at(target: f64, start: f64) -> Self {
+        Self { target, start, skip: start, audits: 0, pending: None, lowest: None }
     }
 }
 
@@ -118,33 +125,38 @@ impl Dynamic {
     pub fn new(kernels: &'static Kernels, shape: Shape, target: Miss, level: Level) -> Self {
         Self {
             shape,
-            target: target.get(),
             gain: level.gain(),
             level,
-            layers: vec![Loop::starting_at(0.0); shape.layers()],
+            layers: vec![Loop::starting_at(target.get(), 0.0); shape.layers()],
             ranking: Ranking::with_capacity(kernels, shape.neurons()),
         }
     }
 
-    /// Starts each layer where it would have missed `target` on the calibration text, or dense where the
-    /// calibration knows no masses.
+    /// Starts each layer where it would have missed its target on the calibration text, or dense where the calibration
+    /// knows no masses. The targets have mean `target`, shared out by `allocation`.
     ///
     /// # Errors
-    /// [`Error::WrongLength`] unless the calibration has the layers of `shape`.
+    /// [`Error::WrongLength`] unless the calibration has the layers of `shape`; [`Error::NoMasses`] and
+    /// [`Error::EmptyCalibration`] where targets that differ need masses and a layer has none.
     pub fn calibrated(
         kernels: &'static Kernels,
         shape: Shape,
         target: Miss,
+        allocation: Allocation,
         level: Level,
         calibration: &Calibration,
     ) -> Result<Self, Error> {
         check_length("calibrated layers", calibration.layers(), shape.layers())?;
-        let skip = |layer| match level {
-            Level::Mass => calibration.score_mass_at_miss(layer, target).unwrap_or(0.0),
-            Level::Rank => calibration.skip_at_miss(layer, target).unwrap_or(0.0),
-        };
-        let skip: Vec<f64> = (0..shape.layers()).map(skip).collect();
-        Self::new(kernels, shape, target, level).with_start(&skip)
+        let mut dynamic = Self::new(kernels, shape, target, level);
+        let targets = calibration.misses(target, allocation)?;
+        for (index, (layer, target)) in dynamic.layers.iter_mut().zip(targets).enumerate() {
+            let start = match level {
+                Level::Mass => calibration.score_mass_at_miss(index, target),
+                Level::Rank => calibration.skip_at_miss(index, target),
+            };
+            *layer = Loop::starting_at(target.get(), start.unwrap_or(0.0));
+        }
+        Ok(dynamic)
     }
 
     /// Starts each layer from the share of neurons to skip, in [0, 1], forgetting what was learnt.
@@ -157,7 +169,7 @@ impl Dynamic {
             return Err(Error::out_of_range("share to skip", &bad, "in [0, 1]"));
         }
         for (layer, &start) in self.layers.iter_mut().zip(skip) {
-            *layer = Loop::starting_at(start);
+            *layer = Loop::starting_at(layer.target, start);
         }
         Ok(self)
     }
@@ -172,7 +184,7 @@ impl Dynamic {
         }
         self.gain = gain;
         for layer in &mut self.layers {
-            *layer = Loop::starting_at(layer.start);
+            *layer = Loop::starting_at(layer.target, layer.start);
         }
         Ok(self)
     }
@@ -183,12 +195,18 @@ impl Dynamic {
         self.layers.get(layer).map(|layer| layer.audits)
     }
 
+    /// α: the miss that `layer` is held at. `None` where there is no such layer.
+    #[must_use]
+    pub fn target(&self, layer: usize) -> Option<f64> {
+        self.layers.get(layer).map(|layer| layer.target)
+    }
+
     /// Mean audited miss of `layer`, from where the loop went: α + (u₁ − u) / (η T). `None` before the first
     /// audit.
     #[must_use]
     pub fn mean_miss(&self, layer: usize) -> Option<f64> {
         let layer = self.layers.get(layer).filter(|layer| layer.audits > 0)?;
-        Some(self.target + (layer.start - layer.skip) / (self.gain * layer.audits as f64))
+        Some(layer.target + (layer.start - layer.skip) / (self.gain * layer.audits as f64))
     }
 
     /// How far at most [`mean_miss`](Self::mean_miss) is from the target by now: the guarantee of the
@@ -197,7 +215,7 @@ impl Dynamic {
     pub fn bound(&self, layer: usize) -> Option<f64> {
         let layer = self.layers.get(layer).filter(|layer| layer.audits > 0)?;
         let way = layer.start.max(1.0 - layer.start);
-        let step = self.gain * self.target.max(1.0 - self.target);
+        let step = self.gain * layer.target.max(1.0 - layer.target);
         Some((way + step) / (self.gain * layer.audits as f64))
     }
 
@@ -211,10 +229,8 @@ impl Dynamic {
             return self.ranking.top_k(scores, 0, active).map(|_| f32::INFINITY);
         }
         if self.level == Level::Mass {
-            let lowest = self.ranking.top_p(scores, 1.0 - skip, active)?.unwrap_or(f32::INFINITY);
-            if lowest > f32::NEG_INFINITY {
-                return Ok(lowest);
-            }
+            let lowest = top_p::take(&mut self.ranking, scores, 1.0 - skip, active)?;
+            return Ok(lowest.unwrap_or(f32::INFINITY));
         }
         let rows = ((1.0 - skip) * scores.len() as f64).ceil() as usize;
         if rows >= scores.len() {
@@ -264,7 +280,7 @@ impl Policy for Dynamic {
         }
         state.pending = None;
         if let Some(miss) = audit.miss() {
-            state.skip += self.gain * (self.target - miss);
+            state.skip += self.gain * (state.target - miss);
             state.audits += 1;
         }
         Ok(())

@@ -6,14 +6,14 @@
 //! instruction-set folders of [`select`]. It never knows where scores come from.
 //!
 //! ```
-//! use threshold::{Audit, Auditor, Feedback, Inputs, PolicySpec, Shape};
+//! use threshold::{Audit, Auditor, Feedback, Inputs, Picked, PolicySpec, Shape};
 //!
 //! // A model of 2 layers of 8 neurons; hold the missed output mass at 5 %.
 //! let shape = Shape::new(2, 8)?;
 //! let spec: PolicySpec = "dynamic:miss=0.05".parse()?;
 //! let mut policy = spec.build(shape, &Inputs::default())?;
 //! let mut auditor = Auditor::new(42, 2, shape.neurons())?;
-//! let (mut active, mut audited) = (Vec::new(), Vec::new());
+//! let (mut active, mut picked) = (Vec::new(), Picked::default());
 //!
 //! for token in 0..400 {
 //!     for layer in 0..shape.layers() {
@@ -24,9 +24,9 @@
 //!
 //!         // Stands for the kernels: they compute the active rows, and a few of the others.
 //!         let kept = active.iter().map(|&row| f64::from(mass[row as usize])).sum();
-//!         auditor.pick(&active, &mut audited)?;
-//!         let sampled: Vec<f32> = audited.iter().map(|&row| mass[row as usize]).collect();
-//!         let audit = Audit::from_sample(kept, &sampled, 8 - active.len())?;
+//!         auditor.pick(&mass, &active, &mut picked)?;
+//!         let sampled: Vec<f32> = picked.rows().iter().map(|&row| mass[row as usize]).collect();
+//!         let audit = Audit::from_sample(kept, &picked, &sampled)?;
 //!
 //!         policy.observe(layer, &Feedback { computed: active.len(), useful: None, audit: Some(audit) })?;
 //!     }
@@ -44,12 +44,14 @@
 //! | `fixed`, `fixed:0.0` | score ≥ one global threshold | neither | the model file's threshold, or one written out |
 //! | `per-layer:density=0.10` | score ≥ the layer's threshold | density, on the calibration text | a [`Calibration`] |
 //! | `per-layer:density=0.10,allocation=greedy` | the same, rows where they miss least | mean density, there | its masses |
+//! | `per-layer:density=0.10,allocation=squares` | the same, where the squares of misses are least | mean density, there | its masses |
 //! | `top-k:density=0.10` | the k largest scores | density, exactly | |
 //! | `statistical-top-k:density=0.10` | score ≥ mean + z · deviation | density of Gaussian scores | |
 //! | `top-p:mass=0.95` | the fewest that hold the score mass | missed score mass, exactly | scores ≥ 0 |
 //! | `relative:fraction=0.10` | score ≥ a fraction of the largest | neither | scores ≥ 0 |
 //! | `budget:density=0.10` | as `top-p`, mass by feedback | mean density, for any sequence | scores ≥ 0 |
 //! | `dynamic:miss=0.02` | as `top-p`, mass by feedback | missed mass, on average, for any sequence | audits |
+//! | `dynamic:miss=0.02,allocation=squares` | the same, misses shared out to layers | their mean, for any sequence | audits, a calibration's masses |
 //! | `dynamic:miss=0.02,level=rank` | as `top-k`, k by feedback | the same | audits |
 //! | `oracle:miss=0.02` | the fewest true masses | missed mass, exactly | true masses in place of scores |
 //!
@@ -62,7 +64,7 @@
 //! # Feedback
 //!
 //! After the kernels ran, [`Policy::observe`] takes what they saw. Density and precision are free; what was
-//! missed takes an audit: an [`Auditor`] picks a few skipped rows, the caller computes their masses, and
+//! missed takes an audit: an [`Auditor`] picks a few skipped rows, where scores are highest and anywhere, the caller computes their masses, and
 //! [`Audit::from_sample`] estimates the missed mass without bias. Only policies that
 //! [need audits](Policy::needs_audit) are worth that work.
 //!
@@ -75,14 +77,17 @@
 //! # Without a model
 //!
 //! [`ScoreStream`] draws masses and scores from published per-layer quantiles ([`QuantileTable`]), with hot
-//! neurons and with drift between prompts; `cargo bench -p threshold` compares all policies on it.
+//! neurons and with drift between prompts. [`comparison`] holds all policies against each other on it, as `cargo bench -p
+//! threshold` does, or on recorded traces, as `thresher policies` does.
 
 #![deny(unsafe_code)]
 
 mod allocation;
 mod audit;
+mod audited;
 pub mod budget;
 mod calibration;
+pub mod comparison;
 mod dense;
 pub mod dynamic;
 mod error;
@@ -105,7 +110,8 @@ mod top_k;
 mod top_p;
 
 pub use allocation::Allocation;
-pub use audit::{Audit, Auditor};
+pub use audit::{Audit, Auditor, Picked};
+pub use audited::AuditedPolicy;
 pub use budget::Budget;
 pub use calibration::{Calibration, CalibrationBuilder};
 pub use dense::Dense;

@@ -31,7 +31,7 @@ impl PerLayer {
     ///
     /// # Errors
     /// [`Error::WrongLength`] unless the calibration has the layers of `shape`;
-    /// [`Error::EmptyCalibration`] for a layer that saw no score; [`Error::NoMasses`] where a greedy allocation
+    /// [`Error::EmptyCalibration`] for a layer that saw no score; [`Error::NoMasses`] where the allocation
     /// needs masses and a layer has none; [`Error::OutOfRange`] where most of the
     /// sample is +∞.
     pub fn calibrated(
@@ -42,10 +42,7 @@ impl PerLayer {
         calibration: &Calibration,
     ) -> Result<Self, Error> {
         check_length("calibrated layers", calibration.layers(), shape.layers())?;
-        let densities = match allocation {
-            Allocation::Even => vec![density; shape.layers()],
-            Allocation::Greedy => calibration.greedy_densities(density)?,
-        };
+        let densities = calibration.densities(density, allocation)?;
         let thresholds = (0..).zip(densities).map(|(layer, density)| calibration.threshold(layer, density));
         Self::new(kernels, shape, thresholds.collect::<Result<_, _>>()?)
     }

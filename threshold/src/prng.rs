@@ -27,6 +27,11 @@ impl SplitMix64 {
         finalise(self.state)
     }
 
+    /// Uniform in [0, 1), in steps of 2⁻⁵³.
+    pub(crate) fn unit(&mut self) -> f64 {
+        (self.next_u64() >> 11) as f64 / (1u64 << 53) as f64
+    }
+
     /// Uniform in `0..bound`, without bias (Lemire 2019, "Fast random integer generation in an interval").
     /// `bound` 0 gives 0.
     pub(crate) fn below(&mut self, bound: u64) -> u64 {

@@ -11,7 +11,7 @@ use crate::{
 };
 
 /// One example of every form that [`PolicySpec`] reads.
-pub const FORMS: [&str; 13] = [
+pub const FORMS: [&str; 14] = [
     "dense",
     "fixed",
     "fixed:0.0",
@@ -23,6 +23,7 @@ pub const FORMS: [&str; 13] = [
     "relative:fraction=0.10",
     "budget:density=0.10",
     "dynamic:miss=0.02",
+    "dynamic:miss=0.02,allocation=squares",
     "dynamic:miss=0.02,level=rank",
     "oracle:miss=0.02",
 ];
@@ -60,8 +61,9 @@ pub enum PolicySpec {
     Relative(Fraction),
     /// `budget:density=0.10`: closed loop on density.
     Budget(Density),
-    /// `dynamic:miss=0.02`, `dynamic:miss=0.02,level=rank`: closed loop on the audited miss.
-    Dynamic(Miss, Level),
+    /// `dynamic:miss=0.02`, `dynamic:miss=0.02,allocation=squares`, `dynamic:miss=0.02,level=rank`: closed loop on the
+    /// audited miss, held at this in each layer or on average.
+    Dynamic(Miss, Allocation, Level),
     /// `oracle:miss=0.02`: the least that could be computed.
     Oracle(Miss),
 }
@@ -104,9 +106,10 @@ impl PolicySpec {
             Self::TopP(mass) => Box::new(TopP::new(kernels, shape, mass)),
             Self::Relative(fraction) => Box::new(Relative::new(kernels, shape, fraction)),
             Self::Budget(density) => Box::new(Budget::new(kernels, shape, density)),
-            Self::Dynamic(miss, level) => Box::new(match inputs.calibration {
-                Some(calibration) => Dynamic::calibrated(kernels, shape, miss, level, calibration)?,
-                None => Dynamic::new(kernels, shape, miss, level),
+            Self::Dynamic(miss, allocation, level) => Box::new(match inputs.calibration {
+                Some(calibration) => Dynamic::calibrated(kernels, shape, miss, allocation, level, calibration)?,
+                None if allocation == Allocation::Even => Dynamic::new(kernels, shape, miss, level),
+                None => return Err(Error::NoCalibration { policy: self.to_string() }),
             }),
             Self::Oracle(miss) => Box::new(Oracle::new(kernels, shape, miss)),
         })
@@ -119,15 +122,20 @@ impl fmt::Display for PolicySpec {
             Self::Dense => out.write_str("dense"),
             Self::Fixed(None) => out.write_str("fixed"),
             Self::Fixed(Some(threshold)) => write!(out, "fixed:{threshold}"),
-            Self::PerLayer(density, Allocation::Even) => write!(out, "per-layer:density={density}"),
-            Self::PerLayer(density, Allocation::Greedy) => write!(out, "per-layer:density={density},allocation=greedy"),
+            Self::PerLayer(density, allocation) => {
+                write!(out, "per-layer:density={density}")?;
+                write_allocation(out, *allocation)
+            }
             Self::TopK(density) => write!(out, "top-k:density={density}"),
             Self::StatisticalTopK(density) => write!(out, "statistical-top-k:density={density}"),
             Self::TopP(mass) => write!(out, "top-p:mass={mass}"),
             Self::Relative(fraction) => write!(out, "relative:fraction={fraction}"),
             Self::Budget(density) => write!(out, "budget:density={density}"),
-            Self::Dynamic(miss, Level::Mass) => write!(out, "dynamic:miss={miss}"),
-            Self::Dynamic(miss, Level::Rank) => write!(out, "dynamic:miss={miss},level=rank"),
+            Self::Dynamic(miss, allocation, level) => {
+                write!(out, "dynamic:miss={miss}")?;
+                write_allocation(out, *allocation)?;
+                if *level == Level::Rank { out.write_str(",level=rank") } else { Ok(()) }
+            }
             Self::Oracle(miss) => write!(out, "oracle:miss={miss}"),
         }
     }
@@ -149,31 +157,65 @@ impl FromStr for PolicySpec {
             let threshold = number(parameter, "threshold", "a finite number")?;
             return Ok(Self::Fixed(Some(Threshold::new(threshold)?)));
         }
-        // `key=value`, and after a comma what may be left out.
-        let (first, option) = match parameter.split_once(',') {
-            Some((first, option)) => (first, Some(option)),
-            None => (parameter, None),
-        };
-        let (key, value) = first.split_once('=').ok_or_else(unknown)?;
-        match (name, key, option) {
-            ("per-layer", "density", None | Some("allocation=even")) => {
-                Ok(Self::PerLayer(density(value)?, Allocation::Even))
+        // `key=value`, and after commas what may be left out.
+        let mut parts = parameter.split(',');
+        let (key, value) = parts.next().and_then(|first| first.split_once('=')).ok_or_else(unknown)?;
+        let options = Options::read(parts).ok_or_else(unknown)?;
+        let none = options == Options::default();
+        match (name, key, options) {
+            ("per-layer", "density", Options { allocation, level: None }) => {
+                Ok(Self::PerLayer(density(value)?, allocation.unwrap_or_default()))
             }
-            ("per-layer", "density", Some("allocation=greedy")) => {
-                Ok(Self::PerLayer(density(value)?, Allocation::Greedy))
+            ("dynamic", "miss", Options { allocation, level }) => {
+                Ok(Self::Dynamic(miss(value)?, allocation.unwrap_or_default(), level.unwrap_or_default()))
             }
-            ("top-k", "density", None) => Ok(Self::TopK(density(value)?)),
-            ("statistical-top-k", "density", None) => Ok(Self::StatisticalTopK(density(value)?)),
-            ("top-p", "mass", None) => Ok(Self::TopP(Mass::new(number(value, "mass", "in (0, 1)")?)?)),
-            ("relative", "fraction", None) => {
-                Ok(Self::Relative(Fraction::new(number(value, "fraction", "in (0, 1]")?)?))
-            }
-            ("budget", "density", None) => Ok(Self::Budget(density(value)?)),
-            ("dynamic", "miss", None | Some("level=mass")) => Ok(Self::Dynamic(miss(value)?, Level::Mass)),
-            ("dynamic", "miss", Some("level=rank")) => Ok(Self::Dynamic(miss(value)?, Level::Rank)),
-            ("oracle", "miss", None) => Ok(Self::Oracle(miss(value)?)),
+            _ if !none => Err(unknown()),
+            ("top-k", "density", _) => Ok(Self::TopK(density(value)?)),
+            ("statistical-top-k", "density", _) => Ok(Self::StatisticalTopK(density(value)?)),
+            ("top-p", "mass", _) => Ok(Self::TopP(Mass::new(number(value, "mass", "in (0, 1)")?)?)),
+            ("relative", "fraction", _) => Ok(Self::Relative(Fraction::new(number(value, "fraction", "in (0, 1]")?)?)),
+            ("budget", "density", _) => Ok(Self::Budget(density(value)?)),
+            ("oracle", "miss", _) => Ok(Self::Oracle(miss(value)?)),
             _ => Err(unknown()),
         }
+    }
+}
+
+fn write_allocation(out: &mut fmt::Formatter<'_>, allocation: Allocation) -> fmt::Result {
+    if allocation == Allocation::Even { Ok(()) } else { write!(out, ",allocation={allocation}") }
+}
+
+/// What may follow a policy's parameter, in any order, each once.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+struct Options {
+    allocation: Option<Allocation>,
+    level: Option<Level>,
+}
+
+impl Options {
+    fn read<'t>(parts: impl Iterator<Item = &'t str>) -> Option<Self> {
+        let mut options = Self::default();
+        for part in parts {
+            let (key, value) = part.split_once('=')?;
+            let repeated = match key {
+                "allocation" => {
+                    options.allocation.replace(Allocation::ALL.into_iter().find(|a| a.to_string() == value)?).is_some()
+                }
+                "level" => {
+                    let level = match value {
+                        "mass" => Level::Mass,
+                        "rank" => Level::Rank,
+                        _ => return None,
+                    };
+                    options.level.replace(level).is_some()
+                }
+                _ => return None,
+            };
+            if repeated {
+                return None;
+            }
+        }
+        Some(options)
     }
 }
 
@@ -204,19 +246,18 @@ mod tests {
             Just(PolicySpec::Dense),
             Just(PolicySpec::Fixed(None)),
             threshold.prop_map(|t| PolicySpec::Fixed(Some(t))),
-            (share, 0..11).prop_map(|(share, kind)| {
+            (share, 0..11, prop::sample::select(Allocation::ALL.as_slice())).prop_map(|(share, kind, allocation)| {
                 let density = Density::new(share).unwrap();
                 let miss = Miss::new(share).unwrap();
                 match kind {
-                    0 => PolicySpec::PerLayer(density, Allocation::Even),
-                    1 => PolicySpec::PerLayer(density, Allocation::Greedy),
+                    0 | 1 => PolicySpec::PerLayer(density, allocation),
                     2 => PolicySpec::TopK(density),
                     3 => PolicySpec::StatisticalTopK(density),
                     4 => PolicySpec::TopP(Mass::new(share).unwrap()),
                     5 => PolicySpec::Relative(Fraction::new(share).unwrap()),
                     6 => PolicySpec::Budget(density),
-                    7 => PolicySpec::Dynamic(miss, Level::Mass),
-                    8 => PolicySpec::Dynamic(miss, Level::Rank),
+                    7 => PolicySpec::Dynamic(miss, allocation, Level::Mass),
+                    8 => PolicySpec::Dynamic(miss, allocation, Level::Rank),
                     _ => PolicySpec::Oracle(miss),
                 }
             }),
@@ -234,7 +275,7 @@ mod tests {
             name in "dense|fixed|fixed:|(per-layer|(statistical-)?top-k|budget):density=|top-p:mass=|relative:fraction=\
             |(dynamic|oracle):miss=",
             number in "|[+-]?[0-9]{0,3}(\\.[0-9]{0,4})?(e-?[0-9])?",
-            option in "|,allocation=(even|greedy)|,level=(mass|rank)",
+            option in "(,allocation=(even|greedy|squares))?(,level=(mass|rank))?",
         ) {
             if let Ok(spec) = format!("{name}{number}{option}").parse::<PolicySpec>() {
                 let written = spec.to_string();
@@ -269,6 +310,9 @@ mod tests {
             "per-layer:allocation=greedy",
             "dynamic:miss=0.02,level=rank,level=rank",
             "dynamic:miss=0.02,",
+            "dynamic:miss=0.02,allocation=greedy,allocation=greedy",
+            "per-layer:density=0.10,level=rank",
+            "oracle:miss=0.02,allocation=greedy",
             "top-k",
             "top-k:",
             "top-k:0.1",
@@ -326,6 +370,8 @@ mod tests {
             build("per-layer:density=0.10", &nothing).unwrap_err(),
             Error::NoCalibration { policy } if policy == "per-layer:density=0.10"
         ));
+        assert!(matches!(build("dynamic:miss=0.02,allocation=squares", &nothing), Err(Error::NoCalibration { .. })));
+        assert!(build("dynamic:miss=0.02", &nothing).is_ok());
         let nan = Inputs { model_threshold: Some(f32::NAN), ..nothing };
         assert!(matches!(build("fixed", &nan).unwrap_err(), Error::OutOfRange { .. }));
         let zero = Inputs { model_threshold: Some(0.0), ..nothing };

@@ -6,7 +6,7 @@ use std::alloc::{GlobalAlloc, Layout, System};
 use std::cell::Cell;
 
 use threshold::{
-    Audit, Auditor, CalibrationBuilder, FORMS, Feedback, Inputs, Knobs, PolicySpec, QuantileTable, ScoreStream,
+    Audit, Auditor, CalibrationBuilder, FORMS, Feedback, Inputs, Knobs, Picked, PolicySpec, QuantileTable, ScoreStream,
 };
 
 thread_local! {
@@ -64,7 +64,7 @@ fn no_token_allocates() {
     let inputs = Inputs { model_threshold: Some(0.1), calibration: Some(&calibration), ..Inputs::default() };
     let mut auditor = Auditor::new(1, 64, neurons).unwrap();
     let mut active = Vec::with_capacity(neurons);
-    let (mut rows, mut sampled) = (Vec::with_capacity(64), Vec::with_capacity(64));
+    let (mut picked, mut sampled) = (Picked::with_capacity(64), Vec::with_capacity(64));
 
     for spec in FORMS.into_iter().chain(["dynamic:miss=0.90"]) {
         let mut policy = spec.parse::<PolicySpec>().unwrap().build(stream.shape(), &inputs).unwrap();
@@ -75,11 +75,11 @@ fn no_token_allocates() {
                 stream.predict(layer, &masses, &mut scores).unwrap();
                 builder.add(layer, &scores, &masses).unwrap();
                 policy.select(layer, &scores, &mut active).unwrap();
-                auditor.pick(&active, &mut rows).unwrap();
+                auditor.pick(&scores, &active, &mut picked).unwrap();
                 sampled.clear();
-                sampled.extend(rows.iter().map(|&row| masses[row as usize]));
+                sampled.extend(picked.rows().iter().map(|&row| masses[row as usize]));
                 let kept = active.iter().map(|&row| f64::from(masses[row as usize])).sum();
-                let audit = Some(Audit::from_sample(kept, &sampled, neurons - active.len()).unwrap());
+                let audit = Some(Audit::from_sample(kept, &picked, &sampled).unwrap());
                 policy.observe(layer, &Feedback { computed: active.len(), useful: None, audit }).unwrap();
             }
         }

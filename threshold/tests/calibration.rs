@@ -101,13 +101,13 @@ fn dynamic_starts_dense_where_masses_are_unknown() {
         builder.add(0, &scores, &scores).unwrap();
         builder.finish()
     };
-    Dynamic::calibrated(Kernels::best(), shape, miss, Level::Rank, &known)
+    Dynamic::calibrated(Kernels::best(), shape, miss, Allocation::Even, Level::Rank, &known)
         .unwrap()
         .select(0, &scores, &mut active)
         .unwrap();
     // 0 … 70 sum to half of 0 … 99.
     assert!((28..=31).contains(&active.len()), "{}", active.len());
-    Dynamic::calibrated(Kernels::best(), shape, miss, Level::Rank, &calibrate(&scores))
+    Dynamic::calibrated(Kernels::best(), shape, miss, Allocation::Even, Level::Rank, &calibrate(&scores))
         .unwrap()
         .select(0, &scores, &mut active)
         .unwrap();

@@ -5,16 +5,17 @@
 use proptest::prelude::*;
 use threshold::select::Kernels;
 use threshold::{
-    Calibration, CalibrationBuilder, Density, Error, Feedback, Fraction, Inputs, Knobs, Mass, Miss, PerLayer, Policy,
-    PolicySpec, QuantileTable, Relative, ScoreStream, Shape, StatisticalTopK, TopK,
+    Allocation, Calibration, CalibrationBuilder, Density, Error, Feedback, Fraction, Inputs, Knobs, Mass, Miss,
+    PerLayer, Policy, PolicySpec, QuantileTable, Relative, ScoreStream, Shape, StatisticalTopK, TopK,
 };
 
-const SPECS: [&str; 14] = [
+const SPECS: [&str; 16] = [
     "dense",
     "fixed",
     "fixed:0.5",
     "per-layer:density=0.30",
     "per-layer:density=0.30,allocation=greedy",
+    "per-layer:density=0.30,allocation=squares",
     "top-k:density=0.30",
     "statistical-top-k:density=0.30",
     "top-p:mass=0.70",
@@ -23,6 +24,7 @@ const SPECS: [&str; 14] = [
     "oracle:miss=0.30",
     "dynamic:miss=0.10,level=rank",
     "dynamic:miss=0.10",
+    "dynamic:miss=0.10,allocation=squares",
     "dynamic:miss=0.90",
 ];
 
@@ -149,53 +151,124 @@ fn statistical_top_k_has_its_density_on_gaussian_scores() {
     }
 }
 
-/// Two layers, one of them flat: greedy tells them apart, keeps the mean density, and no other split of it misses
-/// less.
+/// Two layers, one of them flat: an allocation tells them apart, keeps the mean density, and no other split of it costs
+/// less of what it is to save: misses, or their squares.
 #[test]
-fn greedy_allocation_misses_least() {
+fn an_allocation_costs_least() {
     let table = QuantileTable::new(&[0.5, 0.9, 0.95], &[0.1, 0.4, 0.6, 1.0, 1.3, 1.4]).unwrap();
     let calibration = Calibration::from_quantiles(&table);
     let miss = |layer: usize, density: f64| {
         let threshold = calibration.threshold(layer, Density::new(density).unwrap()).unwrap();
         calibration.miss(layer, threshold).unwrap().unwrap()
     };
-    for density in [0.1, 0.3, 0.6] {
-        let greedy = calibration.greedy_densities(Density::new(density).unwrap()).unwrap();
-        let [first, second] = [greedy[0].get(), greedy[1].get()];
-        assert!((first + second - 2.0 * density).abs() < 1.0 / 256.0, "{first} {second}");
-        assert!((first - second).abs() > 0.05, "{first} {second}");
-        let found = miss(0, first) + miss(1, second);
-        for step in 1..100 {
-            let other = 2.0 * density * f64::from(step) / 100.0;
-            if other < 1.0 && 2.0 * density - other < 1.0 {
-                // One step of 1/512, times the steepest mass over mean.
-                assert!(found <= miss(0, other) + miss(1, 2.0 * density - other) + 0.01, "{density} {other}");
+    for (allocation, power) in [(Allocation::Greedy, 1), (Allocation::Squares, 2)] {
+        for density in [0.1, 0.3, 0.6] {
+            let shared = calibration.densities(Density::new(density).unwrap(), allocation).unwrap();
+            let [first, second] = [shared[0].get(), shared[1].get()];
+            assert!((first + second - 2.0 * density).abs() < 1.0 / 2048.0, "{first} {second}");
+            assert!((first - second).abs() > 0.02, "{allocation}: {first} {second}");
+            let cost = |first: f64, second: f64| miss(0, first).powi(power) + miss(1, second).powi(power);
+            let found = cost(first, second);
+            for step in 1..100 {
+                let other = 2.0 * density * f64::from(step) / 100.0;
+                if other < 1.0 && 2.0 * density - other < 1.0 {
+                    // A step of 1/4096, times the steepest mass over mean.
+                    assert!(found <= cost(other, 2.0 * density - other) + 0.002, "{allocation} {density} {other}");
+                }
             }
         }
     }
     let mut builder = CalibrationBuilder::new(Shape::new(1, 8).unwrap());
     builder.add_scores(0, &[1.0; 8]).unwrap();
-    let unknown = builder.finish().greedy_densities(Density::new(0.5).unwrap());
-    assert_eq!(unknown.unwrap_err(), Error::NoMasses { layer: 0 });
+    let unknown = builder.finish();
+    let density = Density::new(0.5).unwrap();
+    assert_eq!(unknown.densities(density, Allocation::Greedy).unwrap_err(), Error::NoMasses { layer: 0 });
+    assert_eq!(unknown.densities(density, Allocation::Even).unwrap(), [density]);
 }
 
-#[test]
-fn bad_scores_are_refused_by_name_and_leave_nothing_active() {
-    for mut policy in every_policy(Shape::new(2, 4).unwrap()) {
-        let mut refused = |layer, scores: &[f32]| {
-            let mut active = vec![0, 1];
-            let error = policy.select(layer, scores, &mut active).unwrap_err();
-            assert!(active.is_empty(), "{policy:?}");
-            error
+proptest! {
+    /// Whatever the layers, misses keep their mean, none is too small to learn from, and those of squares lie closer
+    /// together than greedy ones.
+    #[test]
+    fn misses_are_shared_out_whole(
+        layers in prop::collection::vec((0.01f32..1.0, 1.1f32..20.0), 1..8),
+        miss in 0.001f64..0.9,
+    ) {
+        let values: Vec<f32> = layers.iter().flat_map(|(low, times)| [*low, low * times]).collect();
+        let calibration = Calibration::from_quantiles(&QuantileTable::new(&[0.5, 0.9], &values)?);
+        let shared = |allocation| -> Result<Vec<f64>, Error> {
+            Ok(calibration.misses(Miss::new(miss)?, allocation)?.into_iter().map(Miss::get).collect())
         };
-        let nan = Error::NanScore { layer: 1, index: 2 };
-        assert_eq!(refused(1, &[0.0, 1.0, f32::NAN, f32::NAN]), nan);
-        assert_eq!(refused(2, &[0.0; 4]), Error::LayerOutOfRange { layer: 2, layers: 2 });
-        for length in [0, 3, 5] {
-            let error = refused(0, &vec![0.0; length]);
-            assert_eq!(error, Error::WrongLength { what: "scores", given: length, wanted: 4 });
+        let spread = |misses: &[f64]| misses.iter().map(|m| (m - miss).powi(2)).sum::<f64>();
+        for allocation in [Allocation::Even, Allocation::Greedy, Allocation::Squares] {
+            let misses = shared(allocation)?;
+            let mean = misses.iter().sum::<f64>() / misses.len() as f64;
+            prop_assert!((mean / miss - 1.0).abs() < 1e-9, "{} {:?}", allocation, misses);
+            prop_assert!(misses.iter().all(|&m| m >= miss / 32.0 * (1.0 - 1e-9) && m < 1.0), "{} {:?}", allocation, misses);
         }
-        assert_eq!(policy.threshold(2), None);
+        let (greedy, squares) = (shared(Allocation::Greedy)?, shared(Allocation::Squares)?);
+        prop_assert!(spread(&squares) <= spread(&greedy) + 0.01, "{:?} {:?}", squares, greedy);
+    }
+}
+
+proptest! {
+    /// NaN anywhere, a wrong length, a layer that is none: each is an error that says so, leaves nothing active, and does
+    /// not stand in the way of the next token. Infinite scores are ordinary.
+    #[test]
+    fn bad_scores_are_refused_by_name_and_leave_nothing_active(
+        mut scores in prop::collection::vec(
+            prop_oneof![-1.0f32..1.0, prop::sample::select(vec![0.0, -0.0, f32::INFINITY, f32::NEG_INFINITY])], 1..200),
+        places in prop::collection::vec(any::<prop::sample::Index>(), 1..4),
+        length in 0usize..250,
+        before in 0usize..3,
+    ) {
+        let good = scores.clone();
+        for place in &places {
+            *place.get_mut(&mut scores) = f32::NAN;
+        }
+        let index = scores.iter().position(|score| score.is_nan()).unwrap();
+        let neurons = good.len();
+        for mut policy in every_policy(Shape::new(2, neurons)?) {
+            let mut active = vec![u32::MAX; 2];
+            // Policies that learn have a state to corrupt.
+            for _ in 0..before {
+                policy.select(1, &good, &mut active)?;
+            }
+            for (layer, given, wanted) in [
+                (1, &scores[..], Some(Error::NanScore { layer: 1, index })),
+                (2, &good[..], Some(Error::LayerOutOfRange { layer: 2, layers: 2 })),
+                (1, &vec![0.5; length][..], (length != neurons)
+                    .then_some(Error::WrongLength { what: "scores", given: length, wanted: neurons })),
+            ] {
+                let Some(wanted) = wanted else { continue };
+                active = vec![0, 1];
+                prop_assert_eq!(policy.select(layer, given, &mut active), Err(wanted), "{:?}", policy);
+                prop_assert!(active.is_empty(), "{:?}", policy);
+            }
+            policy.select(1, &good, &mut active)?;
+            prop_assert!(active.is_sorted_by(|a, b| a < b));
+            prop_assert!(active.last().is_none_or(|&row| (row as usize) < neurons));
+            prop_assert_eq!(policy.threshold(2), None);
+        }
+    }
+
+    /// Targets and thresholds outside of their range are refused wherever they can be given, by number and by spelling.
+    #[test]
+    fn what_is_no_share_is_refused(share in prop_oneof![
+        prop::sample::select(vec![0.0, -0.0, f64::NAN, f64::INFINITY, f64::NEG_INFINITY, 1.0 + f64::EPSILON]),
+        -1e300f64..0.0,
+        1.000_001f64..1e300,
+    ]) {
+        let refused = |error: Result<(), Error>| matches!(error, Err(Error::OutOfRange { .. }));
+        prop_assert!(refused(Density::new(share).map(drop)));
+        prop_assert!(refused(Fraction::new(share).map(drop)));
+        prop_assert!(refused(Mass::new(share).map(drop)) && refused(Mass::new(1.0).map(drop)));
+        prop_assert!(refused(Miss::new(share).map(drop)) && refused(Miss::new(1.0).map(drop)));
+        for form in threshold::FORMS {
+            let Some((name, number)) = form.split_once('=') else { continue };
+            let option = number.split_once(',').map(|(_, option)| format!(",{option}")).unwrap_or_default();
+            prop_assert!(refused(format!("{name}={share}{option}").parse::<PolicySpec>().map(drop)), "{} {}", form, share);
+        }
     }
 }
 

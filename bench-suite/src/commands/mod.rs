@@ -1,6 +1,7 @@
 //! One file per command of the program.
 
 mod authoring;
+pub mod break_even;
 mod comparisons;
 pub mod compose;
 pub mod decode;
@@ -14,6 +15,7 @@ pub mod measure;
 mod models;
 pub mod peers;
 pub mod per;
+pub mod policies;
 pub mod report;
 pub mod roof;
 pub mod run;

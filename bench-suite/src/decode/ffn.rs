@@ -14,7 +14,7 @@ use std::time::{Duration, Instant};
 
 use kernels_cpu::{Activation, Cpu, Ffn, Gating, Matrix};
 use predictor::LowRank;
-use threshold::{Audit, Auditor, Feedback, Inputs, Policy, PolicySpec, Shape};
+use threshold::{Audit, Auditor, Feedback, Inputs, Picked, Policy, PolicySpec, Shape};
 
 use crate::{
     Failure, Result,
@@ -117,7 +117,7 @@ struct Sparse<'m> {
     /// Gates of the active neurons, or of all where they score.
     gate: Vec<f32>,
     scores: Vec<f32>,
-    audited: Vec<u32>,
+    audited: Picked,
     sample: Vec<f32>,
     /// Whether skipped neurons are looked at even where the policy does not ask for it.
     always_audits: bool,
@@ -273,7 +273,7 @@ impl<'m> Sparse<'m> {
             up: room(),
             gate: room(),
             scores: vec![0.0; neurons],
-            audited: Vec::with_capacity(AUDITED_ROWS),
+            audited: Picked::with_capacity(AUDITED_ROWS),
             sample: Vec::with_capacity(AUDITED_ROWS),
             always_audits: true,
             aside: Duration::ZERO,
@@ -354,10 +354,11 @@ impl<'m> Sparse<'m> {
         let norms = &self.down_norms[layer];
         let mass = |h: f32, neuron: u32| h.abs() * norms[neuron as usize];
         let kept = self.h.iter().zip(&self.fired).map(|(&h, &neuron)| f64::from(mass(h, neuron))).sum();
-        self.auditor.pick(&self.active, &mut self.audited)?;
-        self.sample.resize(self.audited.len(), 0.0);
-        cpu.gate_up(&weights.gate, &weights.up, activation, input.x, &self.audited, &mut self.sample)?;
-        self.sample.iter_mut().zip(&self.audited).for_each(|(h, &neuron)| *h = mass(*h, neuron));
-        Ok(Audit::from_sample(kept, &self.sample, norms.len() - self.active.len())?)
+        self.auditor.pick(&self.scores, &self.active, &mut self.audited)?;
+        let rows = self.audited.rows();
+        self.sample.resize(rows.len(), 0.0);
+        cpu.gate_up(&weights.gate, &weights.up, activation, input.x, rows, &mut self.sample)?;
+        self.sample.iter_mut().zip(rows).for_each(|(h, &neuron)| *h = mass(*h, neuron));
+        Ok(Audit::from_sample(kept, &self.audited, &self.sample)?)
     }
 }

@@ -5,12 +5,14 @@
 
 mod accuracy;
 mod answer;
+mod break_even;
 mod chart;
 mod figure;
 mod history;
 mod kind;
 mod peers;
 mod plots;
+mod policies;
 mod sections;
 mod tables;
 
@@ -18,8 +20,10 @@ use maud::{DOCTYPE, Markup, PreEscaped, html};
 
 use crate::report::Report;
 
+pub use break_even::break_even_svg;
 pub use history::history_html;
 pub use peers::{peers_html, peers_svg};
+pub use policies::{policies_html, policies_svg};
 
 use figure::Sources;
 use plots::Panel;

@@ -14,8 +14,9 @@ use std::hint::black_box;
 use std::time::Duration;
 
 use criterion::{BenchmarkId, Criterion, Throughput};
-use setup::{NEURONS, Setup, families, isas};
-use threshold::{Knobs, ScoreStream};
+use setup::{NEURONS, Setup, isas};
+use threshold::comparison::Kind;
+use threshold::{Knobs, PolicySpec, ScoreStream};
 
 fn main() {
     let setup = Setup::new(0.0, 0.0).expect("the tables of this file are sound");
@@ -49,8 +50,8 @@ fn selections(criterion: &mut Criterion, setup: &Setup) {
 
     let mut group = criterion.benchmark_group("select");
     group.throughput(Throughput::Elements(NEURONS as u64));
-    for family in families() {
-        let spec = family.at(family.start);
+    let kinds = Kind::ALL.into_iter().map(|kind| kind.at(kind.start()).expect("a knob in range"));
+    for spec in [PolicySpec::Dense].into_iter().chain(kinds) {
         for isa in isas() {
             let mut policy = setup.build(&spec, stream.shape(), Some(isa)).expect("calibrated for this shape");
             let mut token = scores.iter().cycle();

@@ -4,9 +4,9 @@ use std::path::{Path, PathBuf};
 use std::{env, fs, io};
 
 use threshold::Knobs;
+use threshold::comparison::{Figures, Intervals};
 
-use crate::comparison::AUDITED;
-use crate::setup::{NEURONS, TOKENS};
+use crate::setup::{NEURONS, PROMPTS};
 
 /// What one policy did on one stream.
 pub(crate) struct Row {
@@ -15,18 +15,10 @@ pub(crate) struct Row {
     pub(crate) noise: f64,
     /// How it differs from layer to layer.
     pub(crate) spread: f64,
-    /// Mean share of rows computed, audited ones among them.
-    pub(crate) density: f64,
-    /// 95th percentile of a token's density over the mean.
-    pub(crate) jitter: f64,
-    /// Mean share of mass missed, that of the worst layer, and that of the 99th percentile of tokens.
-    pub(crate) miss: f64,
-    pub(crate) worst_layer: f64,
-    pub(crate) late: f64,
-    /// Share of rows computed for audits alone.
-    pub(crate) audit: f64,
-    /// One selection, by instruction set.
-    pub(crate) microseconds: Vec<(String, f64)>,
+    pub(crate) figures: Figures,
+    pub(crate) intervals: Intervals,
+    /// One selection of one layer, audits included.
+    pub(crate) microseconds: f64,
 }
 
 /// The policy without the digits of its knob, which is set in hindsight.
@@ -42,39 +34,31 @@ fn short(policy: &str) -> String {
     format!("{name}:{}", rounded.join(","))
 }
 
-pub(crate) fn print(rows: &[Row], knobs: &Knobs) {
+pub(crate) fn print(rows: &[Row]) {
+    let knobs = Knobs::default();
     println!(
-        "\nSynthetic streams: 80 layers x {NEURONS} neurons x {TOKENS} tokens, magnitudes of Llama-2-70B's h2 (TEAL's\n\
-         histograms, published); drift assumed: log-scale sd {} per prompt, all layers, {} walk per layer and prompt,\n\
-         {} per token; log-shape sd {}; a prompt is {} tokens. Knobs are set in hindsight to one mean density, which\n\
-         counts the {AUDITED} rows that an audit computes per layer. Noise: sd of log(score/mass), spread: sd of its log. p99 is over tokens.\n\
-         us: one selection of one layer, measured here, audit picks included.",
-        knobs.prompt_jump, knobs.prompt_walk, knobs.token_scale, knobs.prompt_shape, knobs.prompt_tokens
+        "\nSynthetic streams: 80 layers x {NEURONS} neurons x {PROMPTS} prompts of {} tokens, magnitudes of Llama-2-70B's h2\n\
+         (TEAL's histograms, published); drift assumed: log-scale sd {} per prompt, all layers, {} walk per layer and prompt,\n\
+         {} per token; log-shape sd {}. Knobs are set in hindsight to one mean density, which counts audited rows. Noise:\n\
+         sd of log(score/mass), spread: sd of its log. p99 is over tokens. us: one selection of one layer in this run, audits\n\
+         included. `thresher policies` compares on real traces, with intervals.",
+        knobs.prompt_tokens, knobs.prompt_jump, knobs.prompt_walk, knobs.token_scale, knobs.prompt_shape
     );
     let mut predictor = None;
     for row in rows {
         if predictor != Some((row.noise, row.spread)) {
             predictor = Some((row.noise, row.spread));
             println!("\npredictor noise {}, spread {} over layers", row.noise, row.spread);
-            print!(
-                "{:<42} {:>8} {:>8} {:>9} {:>11} {:>9} {:>7}",
-                "policy", "density", "p95/mean", "mean miss", "worst layer", "p99 token", "audits"
+            println!(
+                "{:<42} {:>8} {:>8} {:>9} {:>11} {:>9} {:>7} {:>7}",
+                "policy", "density", "p95/mean", "mean miss", "worst layer", "p99 token", "audits", "us"
             );
-            row.microseconds.iter().for_each(|(isa, _)| print!(" {:>10}", format!("{isa} us")));
-            println!();
         }
-        print!(
-            "{:<42} {:>8.4} {:>8.3} {:>9.4} {:>11.4} {:>9.4} {:>7.4}",
-            short(&row.policy),
-            row.density,
-            row.jitter,
-            row.miss,
-            row.worst_layer,
-            row.late,
-            row.audit
+        let Figures { density, audited, jitter, miss, worst_layer, p99_token } = row.figures;
+        let (policy, us) = (short(&row.policy), row.microseconds);
+        println!(
+            "{policy:<42} {density:>8.4} {jitter:>8.3} {miss:>9.4} {worst_layer:>11.4} {p99_token:>9.4} {audited:>7.4} {us:>7.1}"
         );
-        row.microseconds.iter().for_each(|(_, us)| print!(" {us:>10.1}"));
-        println!();
     }
 }
 
@@ -98,16 +82,25 @@ fn replace(path: &Path, text: &str) -> io::Result<()> {
     fs::rename(part, path)
 }
 
-fn fields(row: &Row) -> [(&'static str, f64); 8] {
+fn fields(row: &Row) -> [(&'static str, f64); 15] {
+    let Figures { density, audited, jitter, miss, worst_layer, p99_token } = row.figures;
+    let Intervals { miss: of_miss, worst_layer: of_worst, p99_token: of_p99 } = row.intervals;
     [
         ("predictor_noise", row.noise),
         ("predictor_spread", row.spread),
-        ("density", row.density),
-        ("density_p95_over_mean", row.jitter),
-        ("miss", row.miss),
-        ("miss_worst_layer", row.worst_layer),
-        ("miss_p99_token", row.late),
-        ("audit_density", row.audit),
+        ("density", density),
+        ("density_p95_over_mean", jitter),
+        ("audit_density", audited),
+        ("miss", miss),
+        ("miss_low", of_miss.low),
+        ("miss_high", of_miss.high),
+        ("miss_worst_layer", worst_layer),
+        ("miss_worst_layer_low", of_worst.low),
+        ("miss_worst_layer_high", of_worst.high),
+        ("miss_p99_token", p99_token),
+        ("miss_p99_token_low", of_p99.low),
+        ("miss_p99_token_high", of_p99.high),
+        ("select_us", row.microseconds),
     ]
 }
 
@@ -115,14 +108,12 @@ fn csv(rows: &[Row]) -> String {
     let mut text = String::from("policy");
     if let Some(row) = rows.first() {
         fields(row).iter().for_each(|(name, _)| text.extend([",", name]));
-        row.microseconds.iter().for_each(|(isa, _)| text.extend([",select_us_", isa.as_str()]));
     }
     text.push('\n');
     for row in rows {
         // A spelling may hold a comma.
         text += &format!("\"{}\"", row.policy);
         fields(row).iter().for_each(|(_, value)| text += &format!(",{value}"));
-        row.microseconds.iter().for_each(|(_, us)| text += &format!(",{us:.3}"));
         text.push('\n');
     }
     text
@@ -132,8 +123,7 @@ fn json(rows: &[Row]) -> String {
     let object = |row: &Row| {
         let mut text = format!("  {{\"policy\": \"{}\"", row.policy);
         fields(row).iter().for_each(|(name, value)| text += &format!(", \"{name}\": {value}"));
-        let times = row.microseconds.iter().map(|(isa, us)| format!("\"{isa}\": {us:.3}"));
-        text + &format!(", \"select_us\": {{{}}}}}", times.collect::<Vec<_>>().join(", "))
+        text + "}"
     };
     format!("[\n{}\n]\n", rows.iter().map(object).collect::<Vec<_>>().join(",\n"))
 }
