@@ -17,6 +17,8 @@ const HEIGHT: f64 = 330.0;
 const TITLE: f64 = 28.0;
 const GAP: f64 = 44.0;
 const MARGIN: f64 = 16.0;
+/// Names in a row of the key.
+const KEYS: usize = 6;
 
 /// A figure of a policy and what it is called.
 type Figure = (&'static str, fn(&PolicyFigures) -> Interval);
@@ -54,15 +56,17 @@ pub fn policies_svg(studies: &[PolicyStudy]) -> String {
     let width = FULL * 1.5;
     let each = (width - 2.0 * GAP) / 3.0;
     let row = TITLE + HEIGHT + GAP;
-    let key = 30.0;
+    let names = kinds(studies);
+    let key = 20.0 * names.len().div_ceil(KEYS) as f64 + 14.0;
     let (full, height) = (width + 2.0 * MARGIN, studies.len() as f64 * row + key);
     html! {
         svg xmlns="http://www.w3.org/2000/svg" viewBox={ (-MARGIN) " 0 " (full) " " (height) } width=(full) height=(height)
             font-family="system-ui, sans-serif" {
             style { (PreEscaped(STYLE)) }
             rect x=(-MARGIN) width=(full) height=(height) style="fill: var(--page)" {}
-            @for (index, name) in kinds(studies).into_iter().enumerate() {
-                g transform={ "translate(" (index as f64 * 175.0) " 20)" } {
+            @for (index, name) in names.into_iter().enumerate() {
+                @let (x, y) = ((index % KEYS) as f64 * width / KEYS as f64, 20.0 + (index / KEYS) as f64 * 20.0);
+                g transform={ "translate(" (x) " " (y) ")" } {
                     (sample(name))
                     text.name x="40" y="4" { (name) }
                 }
