@@ -1,4 +1,4 @@
-//! The files in `ci/` that gates compare with, and programs that are none of this gate.
+//! The files in `ci/` that gates compare with or plant, and programs that are none of this gate.
 
 #![allow(clippy::unwrap_used)]
 
@@ -9,7 +9,7 @@ use bench_suite::{
         baseline::{Baseline, Column},
         counts,
         limits::{Limits, limit},
-        loops,
+        loops, mutants,
         worker::Worker,
     },
     workload::record_format,
@@ -59,6 +59,18 @@ fn every_format_has_limits() {
         for table in [&limits.roof, &limits.dense, &limits.scalar] {
             let found = limit(table, operator, record_format(kernel.format()));
             assert!(found.is_some(), "{operator} of {kernel:?} lacks a limit in ci/limits.toml");
+        }
+    }
+}
+
+/// `cargo gate mutants` takes too long for every change, but its list is kept up to date with the code.
+#[test]
+fn every_fault_can_be_planted() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
+    for mutant in mutants::parse(include_str!("../../ci/mutants.toml"), "ci/mutants.toml").unwrap() {
+        for change in &mutant.change {
+            let [before, after] = change.apply(&root).unwrap();
+            assert_ne!(before, after, "{}", mutant.name);
         }
     }
 }

@@ -331,7 +331,7 @@ fn check_mutants(arguments: &MutantsArguments) -> Result<()> {
         lines.push(vec![mutant.name.clone(), mutant.gate.clone(), said]);
     })?;
     let planted = lines.len();
-    print(&table(&["fault", "gate", "verdict"], 3, lines.into_iter()))?;
+    print(&table(&["fault", "gate", "verdict"], 3, lines))?;
     match missed.as_slice() {
         [] => print(&format!("{planted} faults of {name}, none missed\n")),
         missed => {
