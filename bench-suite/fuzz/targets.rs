@@ -35,10 +35,10 @@ use kernels_cpu::Cpu;
 use threshold::{Inputs, PolicySpec};
 
 /// A reader: its name, which is that of its folder in `corpus/`, and what is done with bytes.
-pub type Target = (&'static str, fn(&[u8]));
+pub(crate) type Target = (&'static str, fn(&[u8]));
 
 /// All of them.
-pub const TARGETS: [Target; 15] = [
+pub(crate) const TARGETS: [Target; 15] = [
     ("gguf", |bytes| _ = gguf(bytes, one_thread())),
     ("trace", trace),
     ("tokenizer", tokenizer),
@@ -58,7 +58,7 @@ pub const TARGETS: [Target; 15] = [
 
 /// How far a model file came.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Reached {
+pub(crate) enum Reached {
     Nothing,
     File,
     Model,
@@ -71,7 +71,7 @@ fn one_thread() -> &'static Cpu {
 }
 
 /// Everything that can be done with a model file, errors ignored.
-pub fn gguf(bytes: &[u8], cpu: &Cpu) -> Reached {
+pub(crate) fn gguf(bytes: &[u8], cpu: &Cpu) -> Reached {
     let Ok(file) = Gguf::parse(bytes) else { return Reached::Nothing };
     if let Ok(tokenizer) = Tokenizer::load(&file) {
         if let Ok(tokens) = tokenizer.encode("ab <s>é日本 \n<|x|>", true) {

@@ -7,7 +7,7 @@
 #![allow(clippy::unwrap_used, clippy::panic)]
 
 mod support;
-#[allow(dead_code, unreachable_pub)]
+#[allow(dead_code)]
 #[path = "../fuzz/targets.rs"]
 mod targets;
 

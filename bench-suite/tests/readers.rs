@@ -3,7 +3,7 @@
 
 #![allow(clippy::unwrap_used, clippy::panic)]
 
-#[allow(dead_code, unreachable_pub)]
+#[allow(dead_code)]
 #[path = "../fuzz/targets.rs"]
 mod targets;
 
