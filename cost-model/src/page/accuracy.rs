@@ -6,6 +6,7 @@ use crate::number::{fixed, percent, significant};
 use crate::report::{Quality, QualityRow, Report};
 
 use super::figure::{Sources, unknown};
+use super::graph::{Piece, Subject};
 use super::{kind, plots, tables::cell};
 
 const ABSENT: &str = "No quality record was given: thresher eval --record FILE makes one, thresher compose RECORD… \
@@ -15,23 +16,32 @@ const NOT_CARRIED: &str = "Nothing of this is carried over to the 70B: its accur
                            sparse gates and on one kind of task; a large one may lose less, or break elsewhere. What \
                            carries over is the method: the same command measures any model that fits a machine.";
 
-pub(super) fn accuracy(report: &Report) -> Markup {
-    html! {
-        @if report.quality.is_empty() { p.absent { (ABSENT) } }
-        @for quality in &report.quality { (one(quality)) }
-        @if !report.quality.is_empty() { p.intro { (NOT_CARRIED) } }
+pub(super) fn accuracy(report: &Report) -> Vec<Piece<'_>> {
+    if report.quality.is_empty() {
+        return vec![Piece::Words(html! { p.absent { (ABSENT) } })];
     }
+    let alone = report.quality.len() == 1;
+    let mut pieces = Vec::new();
+    for quality in &report.quality {
+        pieces.push(Piece::Graphs(plots::accuracy(quality, subject(quality, alone))));
+        pieces.push(Piece::Words(table(quality)));
+    }
+    pieces.push(Piece::Words(html! { p.intro { (NOT_CARRIED) } }));
+    pieces
 }
 
-fn one(quality: &Quality) -> Markup {
-    html! {
-        h3 { (quality.model.name) ": " (quality.benchmark) }
-        p { (quality.findings.join(" ")) }
-        ul.legend { (kind::kinds(quality.rows.iter().map(|row| row.policy.as_str()))) }
-        h4 { "By what is computed" }
-        (plots::accuracy_by_density(quality))
-        @if let Some(plot) = plots::accuracy_by_missed_mass(quality) { h4 { "By what is missed" } (plot) }
-        (table(quality))
+/// Two models may have one name, but not one hash.
+fn subject(quality: &Quality, alone: bool) -> Subject {
+    let model = &quality.model;
+    let of = format!("{}: {}", model.name, quality.benchmark);
+    Subject {
+        heading: html! { h3 { (of) } p { (quality.findings.join(" ")) } },
+        tag: if alone {
+            String::new()
+        } else {
+            model.sha256.chars().take(12).chain(['-']).chain(model.name.chars()).collect()
+        },
+        of,
     }
 }
 

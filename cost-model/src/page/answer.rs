@@ -12,6 +12,7 @@ use crate::origin::Origin;
 use crate::report::{PerForm, Report};
 
 use super::figure::Sources;
+use super::graph::{Piece, Subject};
 use super::plots;
 
 pub(super) const INTRO: &str = "Every policy × predictor × format × machine × context × batch that the records can answer \
@@ -36,36 +37,49 @@ const SHOWN: [&str; 4] = ["dense", "fixed:0.0", "top-k:density=0.25", "dynamic:m
 const SWINGS: &str = "Everything scored again with one assumption changed. Regret is in dollars per solved problem, among \
                       configurations that keep enough accuracy and are fast enough.";
 
-/// The section of a model.
-pub(super) fn answer(report: &Report, answer: &Answer, model: &ModelAnswer, sources: &Sources) -> Markup {
-    html! {
-        (plots::grid(answer, model))
-        h3 { "How PER goes together with costs" }
-        p.intro { (GROUPS) }
-        (correlations(model, sources))
-        (reversals(model))
-        h3 { "What it costs to choose by PER" }
-        p.intro { (DECISIONS) }
-        (decisions(report, answer, model, sources))
-        @if !model.versus.is_empty() {
-            h3 { "Thresholds that move against thresholds that do not" }
-            p.intro { (VERSUS) }
-            (versus(model, sources))
-        }
-        @if !placements(answer, model).is_empty() {
-            h3 { "A GPU that does not hold the model, and a processor that does" }
-            p.intro { (PLACEMENTS) }
-            (placement_table(answer, model, sources))
-        }
-        h3 { "What if an assumption is another" }
-        p.intro { (SWINGS) }
-        (plots::forms())
-        (plots::swings(model))
-        (swings(model, sources))
-    }
+/// The pieces about a model.
+pub(super) fn answer<'a>(
+    report: &Report,
+    answer: &'a Answer,
+    model: &'a ModelAnswer,
+    sources: &Sources,
+) -> Vec<Piece<'a>> {
+    let of = format!("{}, {} configurations", model.model, fixed(model.scores.cells.len() as f64, 0));
+    let subject = |heading| Subject {
+        of: of.clone(),
+        tag: if answer.models.len() > 1 { model.model.to_owned() } else { String::new() },
+        heading,
+    };
+    vec![
+        Piece::Graphs(plots::grid(answer, model, subject(html! { p.panel { (of) } }))),
+        Piece::Words(html! {
+            h3 { "How PER goes together with costs" }
+            p.intro { (GROUPS) }
+            (correlations(model, sources))
+            (reversals(model))
+            h3 { "What it costs to choose by PER" }
+            p.intro { (DECISIONS) }
+            (decisions(report, answer, model, sources))
+            @if !model.versus.is_empty() {
+                h3 { "Thresholds that move against thresholds that do not" }
+                p.intro { (VERSUS) }
+                (versus(model, sources))
+            }
+            @if !placements(answer, model).is_empty() {
+                h3 { "A GPU that does not hold the model, and a processor that does" }
+                p.intro { (PLACEMENTS) }
+                (placement_table(answer, model, sources))
+            }
+            h3 { "What if an assumption is another" }
+            p.intro { (SWINGS) }
+        }),
+        Piece::Graphs(plots::swings(model, subject(html! {}))),
+        Piece::Words(swings(model, sources)),
+    ]
 }
 
-fn rests() -> Origin {
+/// What every number here rests on.
+pub(super) fn rests() -> Origin {
     Origin::assumed("rests on accuracy that falls with missed mass, a perfect predictor, and the prices")
 }
 

@@ -1,13 +1,13 @@
 //! Break-even densities of predictors over their rank, as a picture that stands by itself.
 
-use maud::{Markup, PreEscaped, html};
+use maud::{Markup, html};
 
 use crate::break_even::{BreakEven, BreakEvenRow};
 use crate::format::WeightFormat;
 use crate::number::percent;
 
-use super::STYLE;
-use super::chart::{Axis, Glyph, HALF, Marker, Plot};
+use super::chart::{Axis, Drawing, Glyph, HALF, Marker, Plot};
+use super::export::standalone;
 
 const HEIGHT: f64 = 340.0;
 const TITLE: f64 = 28.0;
@@ -31,22 +31,22 @@ pub fn break_even_svg(machines: &[BreakEven]) -> String {
     let columns = machines.len().min(2) as f64;
     let width = (columns * (HALF + GAP) - GAP).max(HALF) + 2.0 * MARGIN;
     let height = machines.len().div_ceil(2) as f64 * (TITLE + HEIGHT + GAP) + KEY;
-    html! {
-        svg xmlns="http://www.w3.org/2000/svg" viewBox={ (-MARGIN) " 0 " (width) " " (height) } width=(width) height=(height)
-            font-family="system-ui, sans-serif" {
-            style { (PreEscaped(STYLE)) }
-            rect x=(-MARGIN) width=(width) height=(height) style="fill: var(--page)" {}
-            @for (index, machine) in machines.iter().enumerate() {
-                @let (x, y) = ((index % 2) as f64 * (HALF + GAP), (index / 2) as f64 * (TITLE + HEIGHT + GAP));
-                g transform={ "translate(" (x) " " (y) ")" } {
-                    text.name x="0" y="18" { (machine.machine.name()) ", " (machine.threads) " threads" }
-                    g transform={ "translate(0 " (TITLE) ")" } { (draw(machine)) }
+    standalone(
+        width,
+        height,
+        &html! {
+            g transform={ "translate(" (MARGIN) " 0)" } {
+                @for (index, machine) in machines.iter().enumerate() {
+                    @let (x, y) = ((index % 2) as f64 * (HALF + GAP), (index / 2) as f64 * (TITLE + HEIGHT + GAP));
+                    g transform={ "translate(" (x) " " (y) ")" } {
+                        text.name x="0" y="18" { (machine.machine.name()) ", " (machine.threads) " threads" }
+                        g transform={ "translate(0 " (TITLE) ")" } { (draw(machine).marks) }
+                    }
                 }
+                g transform={ "translate(0 " (height - KEY) ")" } { (key(machines)) }
             }
-            g transform={ "translate(0 " (height - KEY) ")" } { (key(machines)) }
-        }
-    }
-    .into_string()
+        },
+    )
 }
 
 fn formats(machines: &[BreakEven]) -> impl Iterator<Item = WeightFormat> {
@@ -71,7 +71,7 @@ fn key(machines: &[BreakEven]) -> Markup {
     }
 }
 
-fn draw(machine: &BreakEven) -> Markup {
+fn draw(machine: &BreakEven) -> Drawing {
     let per_cent = |share: f64| 100.0 * share;
     let rows = &machine.rows;
     let most = rows.iter().filter_map(|row| row.rank).max().unwrap_or(1) as f64;

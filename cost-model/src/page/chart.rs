@@ -4,7 +4,7 @@
 //! Text is drawn at its final size: a chart is drawn once for wide screens and once for phones
 //! ([`responsive`]) instead of being shrunk until nobody can read it.
 
-use maud::{Markup, html};
+use maud::{Markup, Render, html};
 
 use crate::number::{fixed, significant};
 
@@ -26,10 +26,30 @@ const RIGHT: f64 = 20.0;
 const LOG_FROM: f64 = 12.0;
 
 /// Draws for wide screens and for phones; the style sheet shows one of them.
-pub(super) fn responsive(wide: f64, draw: impl Fn(f64) -> Markup) -> Markup {
+pub(super) fn responsive(wide: f64, draw: impl Fn(f64) -> Drawing) -> Markup {
     html! {
         div.wide { (draw(wide)) }
         div.narrow { (draw(NARROW)) }
+    }
+}
+
+/// A finished drawing.
+#[derive(Clone, Debug)]
+pub(super) struct Drawing {
+    /// Describes it to those who do not see it.
+    pub(super) says: String,
+    pub(super) width: f64,
+    pub(super) height: f64,
+    /// Everything that is drawn, from (0, 0) on.
+    pub(super) marks: Markup,
+}
+
+impl Render for Drawing {
+    fn render(&self) -> Markup {
+        html! {
+            svg viewBox={ "0 0 " (self.width) " " (self.height) } width=(self.width) height=(self.height)
+                role="img" aria-label=(self.says) { (self.marks) }
+        }
     }
 }
 
@@ -184,31 +204,29 @@ impl Plot {
     }
 
     /// The frame around `marks`; `says` describes the drawing to those who do not see it.
-    pub(super) fn svg(&self, says: &str, marks: &Markup) -> Markup {
+    pub(super) fn svg(&self, says: &str, marks: &Markup) -> Drawing {
         let (bottom, right) = (self.height - BOTTOM, self.width - RIGHT);
-        html! {
-            svg viewBox={ "0 0 " (self.width) " " (self.height) } width=(self.width) height=(self.height)
-                role="img" aria-label=(says) {
-                g.grid {
-                    @for tick in &self.y.ticks {
-                        line x1=(at(self.left)) x2=(at(right)) y1=(at(self.py(*tick))) y2=(at(self.py(*tick))) {}
-                    }
-                }
+        let marks = html! {
+            g.grid {
                 @for tick in &self.y.ticks {
-                    text.tick x=(at(self.left - 8.0)) y=(at(self.py(*tick) + 4.0)) text-anchor="end" {
-                        (self.y.text(*tick))
-                    }
+                    line x1=(at(self.left)) x2=(at(right)) y1=(at(self.py(*tick))) y2=(at(self.py(*tick))) {}
                 }
-                line.base x1=(at(self.left)) x2=(at(right)) y1=(at(bottom)) y2=(at(bottom)) {}
-                @for tick in self.roomy_ticks() {
-                    line.base x1=(at(self.px(tick))) x2=(at(self.px(tick))) y1=(at(bottom)) y2=(at(bottom + 4.0)) {}
-                    text.tick x=(at(self.px(tick))) y=(at(bottom + 18.0)) text-anchor="middle" { (self.x.text(tick)) }
-                }
-                text.axis x="0" y="14" { (self.y.label) }
-                text.axis x=(at(right)) y=(at(self.height - 4.0)) text-anchor="end" { (self.x.label) }
-                (marks)
             }
-        }
+            @for tick in &self.y.ticks {
+                text.tick x=(at(self.left - 8.0)) y=(at(self.py(*tick) + 4.0)) text-anchor="end" {
+                    (self.y.text(*tick))
+                }
+            }
+            line.base x1=(at(self.left)) x2=(at(right)) y1=(at(bottom)) y2=(at(bottom)) {}
+            @for tick in self.roomy_ticks() {
+                line.base x1=(at(self.px(tick))) x2=(at(self.px(tick))) y1=(at(bottom)) y2=(at(bottom + 4.0)) {}
+                text.tick x=(at(self.px(tick))) y=(at(bottom + 18.0)) text-anchor="middle" { (self.x.text(tick)) }
+            }
+            text.axis x="0" y="14" { (self.y.label) }
+            text.axis x=(at(right)) y=(at(self.height - 4.0)) text-anchor="end" { (self.x.label) }
+            (marks)
+        };
+        Drawing { says: says.to_owned(), width: self.width, height: self.height, marks }
     }
 
     /// The ticks of the x axis, or every other one where their labels would touch.

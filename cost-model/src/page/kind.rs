@@ -1,11 +1,12 @@
 //! What stands for what, everywhere on the page: a colour per policy kind, a marker and a dash per
 //! format, a shade per part of a token.
 
-use maud::{Markup, html};
+use maud::{Markup, Render};
 
 use crate::report::policy_kind;
 
-use super::chart::{Glyph, Marker, shape};
+use super::chart::{Glyph, Marker};
+use super::legend::{Key, Sign};
 
 const KINDS: [&str; 10] =
     ["dense", "fixed", "per-layer", "top-k", "statistical-top-k", "top-p", "relative", "budget", "dynamic", "oracle"];
@@ -79,42 +80,18 @@ pub(super) fn distinct<'a>(values: impl Iterator<Item = &'a str>) -> Vec<&'a str
 }
 
 /// Names the kinds and formats of some (policy, format) pairs.
-pub(super) fn legend<'a>(pairs: impl Iterator<Item = (&'a str, &'a str)> + Clone) -> Markup {
+pub(super) fn legend<'a>(pairs: impl Iterator<Item = (&'a str, &'a str)> + Clone) -> Vec<Key> {
     let formats = distinct(pairs.clone().map(|(_, format)| format));
-    html! {
-        ul.legend {
-            (kinds(pairs.map(|(policy, _)| policy)))
-            @for format in formats {
-                li {
-                    (mark(marker(format)))
-                    (format)
-                }
-            }
-        }
-    }
+    let mut keys = kinds(pairs.map(|(policy, _)| policy));
+    keys.extend(formats.into_iter().map(|format| Key::new(Sign::plain(marker(format)), format)));
+    keys
 }
 
-/// Names the kinds of some policies, as items of a legend.
-pub(super) fn kinds<'a>(policies: impl Iterator<Item = &'a str>) -> Markup {
-    html! { @for kind in distinct(policies.map(policy_kind)) { li { (swatch(&class(kind))) (kind) } } }
-}
-
-/// A marker without a colour of its own.
-pub(super) fn mark(marker: Marker) -> Markup {
-    colored_mark(marker, "plain")
-}
-
-/// A marker in the colour of a class.
-pub(super) fn colored_mark(marker: Marker, class: &str) -> Markup {
-    html! {
-        svg.key viewBox="0 0 14 14" aria-hidden="true" { g class={ "point " (class) } { (shape(marker, 7.0, 7.0, 4.5)) } }
-    }
+/// Names the kinds of some policies.
+pub(super) fn kinds<'a>(policies: impl Iterator<Item = &'a str>) -> Vec<Key> {
+    distinct(policies.map(policy_kind)).into_iter().map(|kind| Key::new(Sign::Fill(class(kind)), kind)).collect()
 }
 
 pub(super) fn swatch(class: &str) -> Markup {
-    html! {
-        svg.key viewBox="0 0 14 14" aria-hidden="true" {
-            rect class={ "fill " (class) } x="1" y="2" width="12" height="10" rx="2" {}
-        }
-    }
+    Sign::Fill(class.to_owned()).render()
 }

@@ -7,9 +7,12 @@ mod accuracy;
 mod answer;
 mod break_even;
 mod chart;
+mod export;
 mod figure;
+mod graph;
 mod history;
 mod kind;
+mod legend;
 mod peers;
 mod plots;
 mod policies;
@@ -21,13 +24,17 @@ use maud::{DOCTYPE, Markup, PreEscaped, html};
 use crate::report::Report;
 
 pub use break_even::break_even_svg;
+pub use export::{FOLDER, Figure, figures};
 pub use history::history_html;
 pub use peers::{peers_html, peers_svg};
 pub use policies::{policies_html, policies_svg};
 
 use figure::Sources;
+use graph::{Group, Piece, Section, Subject};
 use plots::Panel;
 
+const PALETTE: &str = include_str!("palette.css");
+const CHART_STYLE: &str = include_str!("chart.css");
 const STYLE: &str = include_str!("style.css");
 const SORT: &str = include_str!("sort.js");
 
@@ -37,14 +44,14 @@ const SORT: &str = include_str!("sort.js");
 pub fn html(report: &Report) -> String {
     let sources = Sources::of(report);
     let models = kind::distinct(report.rows.iter().map(|r| r.configuration.model.as_str()));
-    let panels = Panel::shown(report);
     let title = format!("Thresher: {}", models.join(", "));
     document(
         &title,
         &html! {
             (sections::first_screen(report, &sources))
-            (answers(report, &sources))
-            (figures(report, &models, &panels))
+            @for Section { title, intro, body } in drawn(report, &sources) {
+                (section(title, intro, &html! { @for piece in body { (piece) } }))
+            }
             (section("Every configuration", ALL, &tables::configurations(report, &sources)))
             (section("What accuracy sparse must keep", EVEN, &tables::break_even(report, &sources)))
             (section("How PER ranks against dollars", CORRELATION, &tables::correlations(report, &sources)))
@@ -68,7 +75,7 @@ fn document(title: &str, main: &Markup) -> String {
                 meta name="viewport" content="width=device-width, initial-scale=1";
                 meta name="color-scheme" content="light dark";
                 title { (title) }
-                style { (PreEscaped(STYLE)) }
+                style { (PreEscaped(PALETTE)) (PreEscaped(CHART_STYLE)) (PreEscaped(STYLE)) }
             }
             body {
                 main { (main) }
@@ -106,35 +113,48 @@ fn section(title: &str, intro: &str, body: &Markup) -> Markup {
     html! { section { h2 { (title) } @if !intro.is_empty() { p.intro { (intro) } } (body) } }
 }
 
-fn figures(report: &Report, models: &[&str], panels: &[Panel<'_>]) -> Markup {
-    let by_panel = |draw: fn(&Panel<'_>) -> Markup| html! { @for panel in panels { (draw(panel)) } };
-    let by_model = |draw: fn(&Report, &str) -> Markup| {
-        html! { @for model in models {
-            @if models.len() > 1 { p.panel { (model) } }
-            (draw(report, model))
-        } }
+/// The sections that hold figures, in their order: what the page shows and what is exported.
+fn drawn<'a>(report: &'a Report, sources: &Sources) -> Vec<Section<'a>> {
+    let models = kind::distinct(report.rows.iter().map(|r| r.configuration.model.as_str()));
+    let panels = Panel::shown(report);
+    let machines: Vec<&Panel<'_>> = one_per_machine(&panels).collect();
+    let subject = |model: &str| Subject::model(model, models.len() == 1);
+    let groups = |title, intro, groups: Vec<Group<'a>>| Section {
+        title,
+        intro,
+        body: groups.into_iter().map(Piece::Graphs).collect(),
     };
-    let kernels = html! { @for panel in one_per_machine(panels) { (plots::kernels(report, panel)) } };
-    let sensitivity = html! { @for panel in panels { (plots::sensitivity(report, panel)) } };
-    html! {
-        (section("One user: every configuration of this report by PER and price", PER, &by_model(plots::per_against_cost)))
-        (section("What computing less buys", TIME, &by_panel(plots::time_by_density)))
-        (section("Where the milliseconds go", "", &by_panel(plots::milliseconds)))
-        (section("How close the kernels come to the roof", ROOF, &kernels))
-        (section("How much each layer computes", LAYERS, &by_model(plots::density_by_layer)))
-        (section("What computing less costs in accuracy: a small model, measured", ACCURACY, &accuracy::accuracy(report)))
-        (section("If sparse loses accuracy, how much is too much?", LOSS, &sensitivity))
-    }
-}
-
-/// The question itself, before any single configuration.
-fn answers(report: &Report, sources: &Sources) -> Markup {
-    let Some(own) = &report.answer else { return html! {} };
-    let by_model = html! { @for model in &own.models {
-        p.panel { (model.model) ", " (crate::number::fixed(model.scores.cells.len() as f64, 0)) " configurations" }
-        (answer::answer(report, own, model, sources))
-    } };
-    section("Does a better PER mean a cheaper deployment?", answer::INTRO, &by_model)
+    let by_model = |draw: fn(&'a Report, &str, Subject) -> Group<'a>| {
+        models.iter().map(|model| draw(report, model, subject(model))).collect()
+    };
+    // The question itself, before any single configuration.
+    let question = report.answer.as_ref().map(|own| Section {
+        title: "Does a better PER mean a cheaper deployment?",
+        intro: answer::INTRO,
+        body: own.models.iter().flat_map(|model| answer::answer(report, own, model, sources)).collect(),
+    });
+    let sections = [
+        groups("One user: every configuration of this report by PER and price", PER, by_model(plots::per_against_cost)),
+        groups("What computing less buys", TIME, panels.iter().map(plots::time_by_density).collect()),
+        groups("Where the milliseconds and the bytes go", "", panels.iter().map(plots::parts).collect()),
+        groups(
+            "How close the kernels come to the roof",
+            ROOF,
+            machines.iter().map(|panel| plots::kernels(report, panel, machines.len() == 1)).collect(),
+        ),
+        groups("How much each layer computes", LAYERS, by_model(plots::density_by_layer)),
+        Section {
+            title: "What computing less costs in accuracy: a small model, measured",
+            intro: ACCURACY,
+            body: accuracy::accuracy(report),
+        },
+        groups(
+            "If sparse loses accuracy, how much is too much?",
+            LOSS,
+            panels.iter().map(|panel| plots::sensitivity(report, panel)).collect(),
+        ),
+    ];
+    question.into_iter().chain(sections).collect()
 }
 
 fn one_per_machine<'a, 'b>(panels: &'a [Panel<'b>]) -> impl Iterator<Item = &'a Panel<'b>> {

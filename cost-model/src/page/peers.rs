@@ -1,6 +1,6 @@
 //! The comparison with the dense kernels of others: a page, and its plots as one picture.
 
-use maud::{Markup, PreEscaped, html};
+use maud::{Markup, html};
 
 use crate::estimate::Estimate;
 use crate::number::{fixed, significant};
@@ -8,9 +8,10 @@ use crate::origin::Origin;
 use crate::peers::{Comparison, Contest, OURS, Timing};
 
 use super::chart::{FULL, HALF};
+use super::export::standalone;
 use super::figure::{Sources, legend};
 use super::plots::{PEERS_HEIGHT, peers, peers_drawing};
-use super::{STYLE, document, section, sections};
+use super::{document, section, sections};
 
 const INTRO: &str = "One gated FFN of LLaMA-70B, gate and up of 28672 x 8192 and down, timed in turn in the same rounds. \
                      Ours computes a share of the neurons; horizontal lines are what it costs to just run dense.";
@@ -52,22 +53,18 @@ pub fn peers_html(comparison: &Comparison) -> String {
 pub fn peers_svg(comparison: &Comparison) -> String {
     let rows = comparison.contests.len().div_ceil(2);
     let (width, height) = (FULL + 2.0 * MARGIN, rows as f64 * (TITLE + PEERS_HEIGHT + GAP));
-    html! {
-        svg xmlns="http://www.w3.org/2000/svg" viewBox={ (-MARGIN) " 0 " (width) " " (height) } width=(width) height=(height)
-            font-family="system-ui, sans-serif" {
-            style { (PreEscaped(STYLE)) }
-            rect x=(-MARGIN) width=(width) height=(height) style="fill: var(--page)" {}
-            @for (index, contest) in comparison.contests.iter().enumerate() {
-                @let x = (index % 2) as f64 * (HALF + GAP);
-                @let y = (index / 2) as f64 * (TITLE + PEERS_HEIGHT + GAP);
-                g transform={ "translate(" (x) " " (y) ")" } {
-                    text.name x="0" y="18" { (contest.format) ": " (verdict(contest)) }
-                    g transform={ "translate(0 " (TITLE) ")" } { (peers_drawing(contest, HALF)) }
-                }
+    standalone(
+        width,
+        height,
+        &html! { @for (index, contest) in comparison.contests.iter().enumerate() {
+            @let x = MARGIN + (index % 2) as f64 * (HALF + GAP);
+            @let y = (index / 2) as f64 * (TITLE + PEERS_HEIGHT + GAP);
+            g transform={ "translate(" (x) " " (y) ")" } {
+                text.name x="0" y="18" { (contest.format) ": " (verdict(contest)) }
+                g transform={ "translate(0 " (TITLE) ")" } { (peers_drawing(contest, HALF).marks) }
             }
-        }
-    }
-    .into_string()
+        } },
+    )
 }
 
 fn names(comparison: &Comparison) -> String {

@@ -1,15 +1,16 @@
 //! Policies against each other on the same tokens: a page, and its plots as one picture.
 
-use maud::{Markup, PreEscaped, html};
+use maud::{Markup, html};
 
 use crate::estimate::Interval;
 use crate::number::{fixed, percent};
 use crate::origin::Origin;
 use crate::policies::{Equal, GoalStudy, PolicyFigures, PolicyStudy};
 
-use super::chart::{Axis, FULL, Glyph, HALF, Marker, Plot, responsive};
+use super::chart::{Axis, Drawing, FULL, Glyph, HALF, Marker, Plot, responsive};
+use super::export::standalone;
 use super::figure::{Sources, legend};
-use super::{STYLE, document, kind, section};
+use super::{document, kind, section};
 
 const INTRO: &str = "Every policy set in hindsight to the same mean densities, so that what differs is where and when neurons \
                      are computed. Bars are the central 95 % over resampled prompts. Lower is better.";
@@ -59,31 +60,31 @@ pub fn policies_svg(studies: &[PolicyStudy]) -> String {
     let names = kinds(studies);
     let key = 20.0 * names.len().div_ceil(KEYS) as f64 + 14.0;
     let (full, height) = (width + 2.0 * MARGIN, studies.len() as f64 * row + key);
-    html! {
-        svg xmlns="http://www.w3.org/2000/svg" viewBox={ (-MARGIN) " 0 " (full) " " (height) } width=(full) height=(height)
-            font-family="system-ui, sans-serif" {
-            style { (PreEscaped(STYLE)) }
-            rect x=(-MARGIN) width=(full) height=(height) style="fill: var(--page)" {}
-            @for (index, name) in names.into_iter().enumerate() {
-                @let (x, y) = ((index % KEYS) as f64 * width / KEYS as f64, 20.0 + (index / KEYS) as f64 * 20.0);
-                g transform={ "translate(" (x) " " (y) ")" } {
-                    (sample(name))
-                    text.name x="40" y="4" { (name) }
+    standalone(
+        full,
+        height,
+        &html! {
+            g transform={ "translate(" (MARGIN) " 0)" } {
+                @for (index, name) in names.into_iter().enumerate() {
+                    @let (x, y) = ((index % KEYS) as f64 * width / KEYS as f64, 20.0 + (index / KEYS) as f64 * 20.0);
+                    g transform={ "translate(" (x) " " (y) ")" } {
+                        (sample(name))
+                        text.name x="40" y="4" { (name) }
+                    }
                 }
-            }
-            @for (index, study) in studies.iter().enumerate() {
-                g transform={ "translate(0 " (key + index as f64 * row) ")" } {
-                    text.name x="0" y="18" { (title(study)) }
-                    @for (column, figure) in FIGURES.into_iter().enumerate() {
-                        g transform={ "translate(" (column as f64 * (each + GAP)) " " (TITLE) ")" } {
-                            (draw(study, figure, each))
+                @for (index, study) in studies.iter().enumerate() {
+                    g transform={ "translate(0 " (key + index as f64 * row) ")" } {
+                        text.name x="0" y="18" { (title(study)) }
+                        @for (column, figure) in FIGURES.into_iter().enumerate() {
+                            g transform={ "translate(" (column as f64 * (each + GAP)) " " (TITLE) ")" } {
+                                (draw(study, figure, each).marks)
+                            }
                         }
                     }
                 }
             }
-        }
-    }
-    .into_string()
+        },
+    )
 }
 
 fn title(study: &PolicyStudy) -> String {
@@ -167,7 +168,7 @@ fn names(study: &PolicyStudy) -> Markup {
     }
 }
 
-fn draw(study: &PolicyStudy, (label, figure): Figure, width: f64) -> Markup {
+fn draw(study: &PolicyStudy, (label, figure): Figure, width: f64) -> Drawing {
     let all = || drawn(study).flat_map(|(_, own)| own);
     let x = Axis::spanning("density: share of neurons computed", all().map(|(_, own)| own.density));
     let y = Axis::from_zero(label, all().map(|(_, own)| figure(own).high));

@@ -110,20 +110,23 @@ fn accuracy(accuracy: &Accuracy, sources: &Sources) -> Markup {
     }
 }
 
-/// PER rests on the accuracy it was computed with and, in the paper form, on everybody else's.
 fn per(row: &Row, form: PerForm, sources: &Sources) -> Markup {
-    let value = form.of(&row.configuration);
-    let Some((value, accuracy)) = value.zip(row.per_accuracy.as_ref()) else {
-        return cell(None, &html! { span.blank title="not defined; see the notes" { "–" } });
-    };
+    match form.of(&row.configuration).zip(per_origin(row, form)) {
+        Some((value, origin)) => cell(Some(value), &sources.figure(&fixed(value, 3), &origin)),
+        None => cell(None, &html! { span.blank title="not defined; see the notes" { "–" } }),
+    }
+}
+
+/// PER rests on the accuracy it was computed with and, in the paper form, on everybody else's.
+pub(super) fn per_origin(row: &Row, form: PerForm) -> Option<Origin> {
+    let accuracy = row.per_accuracy.as_ref()?;
     let set = row.configuration.per_set_hash.as_deref().unwrap_or("?");
     let why = format!("with accuracy {} ({})", significant(accuracy.value, 3), accuracy.origin);
-    let origin = match form {
+    Some(match form {
         PerForm::Paper => Origin::assumed(format!("set {set}, {why}; the other rows' accuracies are assumed")),
         _ if row.is_dense() => Origin::derived(why).resting_on(&[&accuracy.origin]),
         _ => Origin::assumed(why),
-    };
-    cell(Some(value), &sources.figure(&fixed(value, 3), &origin))
+    })
 }
 
 pub(super) fn break_even(report: &Report, sources: &Sources) -> Markup {

@@ -1,33 +1,48 @@
 //! How much each layer computes under a fixed, a per-layer and a dynamic policy of like density.
 
-use maud::{Markup, html};
+use maud::html;
+use serde::Serialize;
 
 use crate::number::percent;
 use crate::report::{PolicyOutcome, Report, policy_kind};
 
-use super::super::chart::{Axis, FULL, Plot, responsive};
+use super::super::chart::{Axis, Drawing, FULL, Plot};
 use super::super::figure::plain;
+use super::super::graph::{Graph, Group, Subject};
 use super::super::kind;
+use super::super::legend::{Key, Sign};
 
 const SHOWN: [&str; 3] = ["fixed", "per-layer", "dynamic"];
 
-pub(in super::super) fn density_by_layer(report: &Report, model: &str) -> Markup {
+/// A layer under a policy.
+#[derive(Serialize)]
+struct Point<'a> {
+    model: &'a str,
+    policy: &'a str,
+    /// From 0.
+    layer: usize,
+    density: f64,
+    density_origin: &'static str,
+}
+
+pub(in super::super) fn density_by_layer<'a>(report: &'a Report, model: &str, subject: Subject) -> Group<'a> {
     let shown = alike(report, model);
-    html! {
-        @if shown.is_empty() {
-            p.absent { "No policy was run on " (model) "." }
-        } @else {
-            ul.legend {
-                @for o in &shown {
-                    @let origin = &o.densities.origin;
-                    li title=(origin) {
-                        (kind::swatch(&kind::class(&o.policy)))
-                        code { (o.policy) } " mean " (plain(&percent(o.density()), origin))
-                    }
-                }
-            }
-            (responsive(FULL, |width| draw(&shown, width)))
-        }
+    let key = |o: &&PolicyOutcome| {
+        let origin = &o.densities.origin;
+        let mean = format!("mean {}", plain(&percent(o.density()), origin));
+        Key::code(Sign::Fill(kind::class(&o.policy)), &o.policy, mean).tip(origin.to_string())
+    };
+    let layers = |o: &&'a PolicyOutcome| {
+        let PolicyOutcome { model, policy, densities, .. } = *o;
+        let density_origin = densities.origin.kind();
+        let point = move |(layer, &density)| Point { model, policy, layer, density, density_origin };
+        densities.value.iter().enumerate().map(point)
+    };
+    let points = shown.iter().flat_map(layers).collect();
+    Group {
+        subject,
+        legend: shown.iter().map(key).collect(),
+        graphs: vec![Graph::new("density-by-layer", FULL, points, draw).or_say("No policy was run on this model.")],
     }
 }
 
@@ -46,17 +61,17 @@ fn alike<'a>(report: &'a Report, model: &str) -> Vec<&'a PolicyOutcome> {
     SHOWN.iter().filter_map(|k| of(k).into_iter().min_by(|a, b| far(a).total_cmp(&far(b)))).collect()
 }
 
-fn draw(outcomes: &[&PolicyOutcome], width: f64) -> Markup {
-    let layers = outcomes.iter().map(|o| o.densities.value.len()).max().unwrap_or(1);
-    let x = Axis::linear("layer", [0.0, layers.saturating_sub(1) as f64]);
+fn draw(points: &[Point<'_>], width: f64) -> Drawing {
+    let last = points.iter().map(|p| p.layer).max().unwrap_or(0);
+    let x = Axis::linear("layer", [0.0, last as f64]);
     let y = Axis::linear("share of neurons computed", [0.0, 1.0]);
     let plot = Plot::new(width, 300.0, x, y);
     plot.svg(
         "Density of each layer under three policies",
         &html! {
-            @for o in outcomes {
-                @let points = o.densities.value.iter().enumerate().map(|(layer, d)| (layer as f64, *d));
-                (plot.line(points, &kind::class(&o.policy)))
+            @for policy in kind::distinct(points.iter().map(|p| p.policy)) {
+                @let own = points.iter().filter(|p| p.policy == policy);
+                (plot.line(own.map(|p| (p.layer as f64, p.density)), &kind::class(policy)))
             }
         },
     )

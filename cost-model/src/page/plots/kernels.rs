@@ -1,14 +1,16 @@
 //! Measured kernels over the bandwidth roof.
 
-use maud::{Markup, html};
+use maud::html;
+use serde::Serialize;
 
 use crate::machine::CUDA;
 use crate::number::{percent, significant};
 use crate::operator::Operator;
 use crate::report::{Kernel, Report};
 
-use super::super::chart::{Axis, Glyph, HALF, Plot, responsive};
-use super::super::kind;
+use super::super::chart::{Axis, Drawing, Glyph, HALF, Plot};
+use super::super::graph::{Graph, Group, Subject};
+use super::super::legend::{Key, Sign};
 use super::Panel;
 
 /// Operators in drawing order, with the shade of the part of a token that they are.
@@ -21,53 +23,95 @@ const OPERATORS: [(Operator, &str); 6] = [
     (Operator::Predictor, "part-predictor"),
 ];
 
-/// The kernels that the panel's rows are composed from, and those that ran beside them.
-pub(in super::super) fn kernels(report: &Report, panel: &Panel<'_>) -> Markup {
-    let known = |k: &Kernel| OPERATORS.iter().any(|(op, _)| *op == k.measurement.operator);
-    let drawn = |k: &&Kernel| known(k) && k.composed && k.machine == panel.machine && k.roof_ratio.is_some();
-    let all: Vec<&Kernel> = report.kernels.iter().filter(drawn).collect();
-    let used = |op: Operator| all.iter().any(|k| k.measurement.operator == op);
-    html! {
-        (panel.name())
-        ul.legend {
-            @for (op, class) in OPERATORS.into_iter().filter(|(op, _)| used(*op)) {
-                li { (kind::swatch(class)) code { (op) } }
-            }
-        }
-        div.pair {
-            @for format in panel.formats() {
-                @let own = of_format(&all, format);
-                div {
-                    h4 {
-                        (format)
-                        @if let Some(k) = own.first() {
-                            span.rho {
-                                (k.measurement.isa)
-                                @if k.measurement.isa != CUDA { ", " (k.measurement.threads) " threads" }
-                            }
-                        }
-                    }
-                    @if own.is_empty() { p.absent { "No bandwidth was measured to compare with." } }
-                    @else { (responsive(HALF, |width| draw(&own, width))) }
-                }
-            }
-        }
+/// A kernel. It and its bandwidth were timed in one round where the ratio is `measured`, apart where it is `derived`.
+#[derive(Serialize)]
+struct Point<'a> {
+    machine: &'a str,
+    kernel: &'a str,
+    operator: Operator,
+    isa: &'a str,
+    format: String,
+    threads: usize,
+    rows: usize,
+    cols: usize,
+    predictor_rank: Option<usize>,
+    density: f64,
+    roof_ratio: f64,
+    roof_ratio_low: f64,
+    roof_ratio_high: f64,
+    roof_ratio_origin: &'static str,
+    #[serde(skip)]
+    tip: String,
+}
+
+impl<'a> Point<'a> {
+    fn new(kernel: &'a Kernel) -> Option<Self> {
+        let (m, ratio) = (&kernel.measurement, kernel.roof_ratio.as_ref()?);
+        Some(Self {
+            machine: &kernel.machine,
+            kernel: &m.kernel,
+            operator: m.operator,
+            isa: &m.isa,
+            format: m.format.to_string(),
+            threads: m.threads,
+            rows: m.rows,
+            cols: m.cols,
+            predictor_rank: m.rank,
+            density: m.density,
+            roof_ratio: ratio.value.median,
+            roof_ratio_low: ratio.value.low,
+            roof_ratio_high: ratio.value.high,
+            roof_ratio_origin: ratio.origin.kind(),
+            tip: tip(kernel),
+        })
+    }
+
+    /// Hollow where kernel and bandwidth were not timed in one round.
+    fn shade(&self, class: &str) -> String {
+        if self.roof_ratio_origin == "measured" { class.to_owned() } else { format!("{class} hollow") }
     }
 }
 
-fn of_format<'a>(kernels: &[&'a Kernel], format: &str) -> Vec<&'a Kernel> {
-    kernels.iter().copied().filter(|k| k.measurement.format.as_str() == format).collect()
+/// The kernels that the panel's rows are composed from, and those that ran beside them; `alone` where there is no other
+/// machine.
+pub(in super::super) fn kernels<'a>(report: &'a Report, panel: &Panel<'a>, alone: bool) -> Group<'a> {
+    let known = |k: &Kernel| OPERATORS.iter().any(|(op, _)| *op == k.measurement.operator);
+    let drawn = |k: &&Kernel| known(k) && k.composed && k.machine == panel.machine && k.roof_ratio.is_some();
+    let all: Vec<&Kernel> = report.kernels.iter().filter(drawn).collect();
+    let used = OPERATORS.into_iter().filter(|(op, _)| all.iter().any(|k| k.measurement.operator == *op));
+    let formats = panel.formats();
+    let graph = |&format: &&'a str| {
+        let own = all.iter().filter(|k| k.measurement.format.as_str() == format);
+        let points: Vec<Point<'a>> = own.filter_map(|k| Point::new(k)).collect();
+        let note = points.first().map(|p| match p.isa {
+            CUDA => CUDA.to_owned(),
+            isa => format!("{isa}, {} threads", p.threads),
+        });
+        let name = if formats.len() > 1 {
+            format!("kernels-against-roof-{format}")
+        } else {
+            "kernels-against-roof".to_owned()
+        };
+        Graph::new(name, HALF, points, draw)
+            .headed(format, note.unwrap_or_default())
+            .or_say("No bandwidth was measured to compare with.")
+    };
+    let tag = if alone { "" } else { panel.machine };
+    Group {
+        subject: Subject { of: format!("{} {}", panel.cpu, panel.machine), tag: tag.to_owned(), ..panel.subject() },
+        legend: used.map(|(op, class)| Key::code(Sign::Fill(class.to_owned()), op.as_str(), "")).collect(),
+        graphs: formats.iter().map(graph).collect(),
+    }
 }
 
-fn draw(kernels: &[&Kernel], width: f64) -> Markup {
-    let ratio = |k: &Kernel| k.roof_ratio.as_ref().map(|r| r.value);
-    let ends = kernels.iter().filter_map(|k| ratio(k)).flat_map(|r| [r.low, r.high]);
+fn draw(points: &[Point<'_>], width: f64) -> Drawing {
+    let ends = points.iter().flat_map(|p| [p.roof_ratio_low, p.roof_ratio_high]);
     let y = Axis::linear("time over roof", ends.chain([0.9, 1.2]));
-    let x = Axis::spanning("density", kernels.iter().map(|k| k.measurement.density));
+    let x = Axis::spanning("density", points.iter().map(|p| p.density));
     let plot = Plot::new(width, 300.0, x, y);
     let of = |op: Operator| {
-        let mut own: Vec<&Kernel> = kernels.iter().copied().filter(|k| k.measurement.operator == op).collect();
-        own.sort_by(|a, b| a.measurement.density.total_cmp(&b.measurement.density));
+        let mut own: Vec<&Point<'_>> = points.iter().filter(|p| p.operator == op).collect();
+        own.sort_by(|a, b| a.density.total_cmp(&b.density));
         own
     };
     plot.svg(
@@ -76,39 +120,29 @@ fn draw(kernels: &[&Kernel], width: f64) -> Markup {
             (plot.rule(1.0, "roof", "bytes ÷ measured bandwidth"))
             @for (op, class) in OPERATORS {
                 @let own = of(op);
-                @let swept = own.iter().any(|k| k.measurement.density < 1.0);
-                @if swept {
-                    (plot.line(own.iter().filter_map(|k| Some((k.measurement.density, ratio(k)?.median))), class))
+                @if own.iter().any(|p| p.density < 1.0) {
+                    (plot.line(own.iter().map(|p| (p.density, p.roof_ratio)), class))
                 }
-                @for kernel in own {
-                    @let density = kernel.measurement.density;
-                    @if let Some(r) = ratio(kernel) {
-                        (plot.whisker(density, (r.low, r.high), class))
-                        (plot.point(density, r.median, Glyph::DOT, &shade(kernel, class), &tip(kernel, r.median)))
-                    }
+                @for p in own {
+                    (plot.whisker(p.density, (p.roof_ratio_low, p.roof_ratio_high), class))
+                    (plot.point(p.density, p.roof_ratio, Glyph::DOT, &p.shade(class), &p.tip))
                 }
             }
         },
     )
 }
 
-/// Hollow where kernel and bandwidth were not timed in one round.
-fn shade(kernel: &Kernel, class: &str) -> String {
-    let paired = kernel.roof_ratio.as_ref().is_some_and(|r| r.origin.kind() == "measured");
-    if paired { class.to_owned() } else { format!("{class} hollow") }
-}
-
-fn tip(kernel: &Kernel, ratio: f64) -> String {
+fn tip(kernel: &Kernel) -> String {
     let m = &kernel.measurement;
     let rank = m.rank.map(|r| format!(" rank {r}")).unwrap_or_default();
-    let origin = kernel.roof_ratio.as_ref().map(|r| format!("; {}", r.origin)).unwrap_or_default();
+    let ratio = kernel.roof_ratio.as_ref();
+    let ratio = ratio.map(|r| format!(", {} x roof; {}", significant(r.value.median, 3), r.origin)).unwrap_or_default();
     format!(
-        "{} {}x{}{rank}, density {}: {} us, {} x roof{origin}",
+        "{} {}x{}{rank}, density {}: {} us{ratio}",
         m.kernel,
         m.rows,
         m.cols,
         percent(m.density),
         significant(m.seconds.median * 1e6, 3),
-        significant(ratio, 3)
     )
 }

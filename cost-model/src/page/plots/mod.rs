@@ -4,29 +4,30 @@ mod accuracy;
 mod answer;
 mod density_by_layer;
 mod kernels;
-mod milliseconds;
+mod parts;
 mod peers;
 mod per_against_cost;
 mod sensitivity;
 mod time_by_density;
 
-pub(super) use accuracy::{accuracy_by_density, accuracy_by_missed_mass};
-pub(super) use answer::{forms, grid, swings};
+pub(super) use accuracy::accuracy;
+pub(super) use answer::{grid, swings};
 pub(super) use density_by_layer::density_by_layer;
 pub(super) use kernels::kernels;
-pub(super) use milliseconds::milliseconds;
+pub(super) use parts::parts;
 pub(super) use peers::{PEERS_HEIGHT, peers, peers_drawing};
 pub(super) use per_against_cost::per_against_cost;
 pub(super) use sensitivity::sensitivity;
 pub(super) use time_by_density::time_by_density;
 
-use maud::{Markup, html};
+use maud::html;
 
 use crate::machine::Machine;
 use crate::number::{percent, significant};
 use crate::report::{Report, Row, policy_kind};
 
 use super::figure::plain;
+use super::graph::Subject;
 use super::kind;
 
 /// The rows of one model on one machine.
@@ -35,8 +36,8 @@ pub(super) struct Panel<'a> {
     pub(super) cpu: &'a str,
     pub(super) machine: &'a str,
     pub(super) rows: Vec<(usize, &'a Row)>,
-    /// Whether there are other panels to be told apart from.
-    pub(super) alone: bool,
+    /// What tells it from other panels: its model, its machine or both; empty where there are no others.
+    tag: String,
 }
 
 impl<'a> Panel<'a> {
@@ -58,18 +59,26 @@ impl<'a> Panel<'a> {
                     machine: &c.machine,
                     cpu: report.machine(&c.machine).map_or("", Machine::name),
                     rows: vec![(index, row)],
-                    alone: true,
+                    tag: String::new(),
                 }),
             }
         }
-        let alone = panels.len() == 1;
-        panels.iter_mut().for_each(|p| p.alone = alone);
+        let models = kind::distinct(panels.iter().map(|p| p.model)).len() > 1;
+        let machines = kind::distinct(panels.iter().map(|p| p.machine)).len() > 1;
+        for panel in &mut panels {
+            let parts = [(models, panel.model), (machines, panel.machine)];
+            panel.tag = parts.into_iter().filter(|(told, _)| *told).map(|(_, part)| part).collect::<Vec<_>>().join("-");
+        }
         panels
     }
 
-    /// Which panel this is, where there are several.
-    fn name(&self) -> Markup {
-        html! { @if !self.alone { p.panel { (self.model) " on " (self.cpu) " " code { (self.machine) } } } }
+    fn subject(&self) -> Subject {
+        let alone = self.tag.is_empty();
+        Subject {
+            of: format!("{} on {} {}", self.model, self.cpu, self.machine),
+            tag: self.tag.clone(),
+            heading: html! { @if !alone { p.panel { (self.model) " on " (self.cpu) " " code { (self.machine) } } } },
+        }
     }
 
     fn formats(&self) -> Vec<&'a str> {
@@ -81,21 +90,21 @@ impl<'a> Panel<'a> {
     }
 }
 
-/// Rows that differ only in the parameter of their policy, by density: what a line connects.
-fn families<'a>(rows: &[(usize, &'a Row)]) -> Vec<Vec<(usize, &'a Row)>> {
-    let key = |r: &'a Row| {
-        let c = &r.configuration;
+/// Points whose rows differ only in the parameter of their policy, by density: what a line connects.
+fn families<'p, 'a, P: 'p>(points: impl IntoIterator<Item = &'p P>, row: impl Fn(&P) -> &'a Row) -> Vec<Vec<&'p P>> {
+    let key = |p: &P| {
+        let c = &row(p).configuration;
         (&c.machine, &c.model, &c.format, policy_kind(&c.policy))
     };
-    let mut families: Vec<Vec<(usize, &Row)>> = Vec::new();
-    for (index, row) in rows {
-        match families.iter_mut().find(|f| key(f[0].1) == key(row)) {
-            Some(family) => family.push((*index, row)),
-            None => families.push(vec![(*index, row)]),
+    let mut families: Vec<Vec<&P>> = Vec::new();
+    for point in points {
+        match families.iter_mut().find(|f| key(f[0]) == key(point)) {
+            Some(family) => family.push(point),
+            None => families.push(vec![point]),
         }
     }
     for family in &mut families {
-        family.sort_by(|a, b| a.1.configuration.density.total_cmp(&b.1.configuration.density));
+        family.sort_by(|a, b| row(a).configuration.density.total_cmp(&row(b).configuration.density));
     }
     families
 }

@@ -5,7 +5,7 @@ use maud::{Markup, html};
 use crate::number::{fixed, percent, significant};
 use crate::peers::{Contest, Crossover, OURS, Timing};
 
-use super::super::chart::{Axis, Glyph, HALF, Marker, Plot, responsive};
+use super::super::chart::{Axis, Drawing, Glyph, HALF, Marker, Plot, responsive};
 
 /// Height of the drawing.
 pub(in super::super) const PEERS_HEIGHT: f64 = 320.0;
@@ -19,7 +19,7 @@ pub(in super::super) fn peers(contest: &Contest) -> Markup {
 }
 
 /// One drawing of that width.
-pub(in super::super) fn peers_drawing(contest: &Contest, width: f64) -> Markup {
+pub(in super::super) fn peers_drawing(contest: &Contest, width: f64) -> Drawing {
     let all = || contest.ours.iter().chain(&contest.peers);
     // Room above the slowest peer for its name.
     let y = Axis::from_zero("ms per FFN", all().map(|t| 1.12e3 * t.seconds.high));

@@ -1,51 +1,78 @@
 //! PER against dollars: is the better-scored configuration the cheaper one?
 
-use maud::{Markup, html};
+use serde::Serialize;
 
 use crate::number::{correlation, fixed};
 use crate::report::{PerForm, Report, Row, TOLERATED_MISS};
 
-use super::super::chart::{Axis, FULL, HALF, Plot, responsive};
+use super::super::chart::{Axis, Drawing, FULL, HALF, Plot};
+use super::super::graph::{Graph, Group, Subject};
 use super::super::kind;
+use super::super::tables::per_origin;
 use super::{families, tip};
 
+/// A configuration.
+#[derive(Serialize)]
+struct Point<'a> {
+    machine: &'a str,
+    model: &'a str,
+    policy: &'a str,
+    format: &'a str,
+    usd_per_mtok: f64,
+    usd_per_mtok_origin: &'static str,
+    per_form: String,
+    per: f64,
+    per_origin: &'static str,
+    #[serde(skip)]
+    row: &'a Row,
+    /// Whether it is the cheapest one that misses little, which is named.
+    #[serde(skip)]
+    cheapest: bool,
+}
+
 /// The ratio form large, the other two below.
-pub(in super::super) fn per_against_cost(report: &Report, model: &str) -> Markup {
+pub(in super::super) fn per_against_cost<'a>(report: &'a Report, model: &str, subject: Subject) -> Group<'a> {
     let rows: Vec<(usize, &Row)> =
         report.rows.iter().enumerate().filter(|(_, r)| r.configuration.model == model).collect();
     let pairs = rows.iter().map(|(_, r)| (r.configuration.policy.as_str(), r.configuration.format.as_str()));
-    html! {
-        (kind::legend(pairs))
-        (one(report, &rows, model, PerForm::Ratio, FULL))
-        div.pair {
-            div { (one(report, &rows, model, PerForm::Anchored, HALF)) }
-            div { (one(report, &rows, model, PerForm::Paper, HALF)) }
-        }
+    let forms = [(PerForm::Ratio, FULL), (PerForm::Anchored, HALF), (PerForm::Paper, HALF)];
+    Group {
+        subject,
+        legend: kind::legend(pairs),
+        graphs: forms.map(|(form, wide)| one(report, &rows, model, form, wide)).into(),
     }
 }
 
-fn one(report: &Report, rows: &[(usize, &Row)], model: &str, form: PerForm, wide: f64) -> Markup {
+fn one<'a>(report: &'a Report, rows: &[(usize, &'a Row)], model: &str, form: PerForm, wide: f64) -> Graph<'a> {
+    let first = rows.first().map(|(_, r)| &r.configuration);
+    let best = first.and_then(|c| report.cheapest_within(&c.machine, &c.model, TOLERATED_MISS));
+    let point = |&(index, row): &(usize, &'a Row)| {
+        let c = &row.configuration;
+        Some(Point {
+            machine: &c.machine,
+            model: &c.model,
+            policy: &c.policy,
+            format: &c.format,
+            usd_per_mtok: c.usd_per_mtok,
+            usd_per_mtok_origin: row.usd_per_mtok.origin.kind(),
+            per_form: form.to_string(),
+            per: form.of(c)?,
+            per_origin: per_origin(row, form)?.kind(),
+            row,
+            cheapest: best == Some(index),
+        })
+    };
+    let points: Vec<Point<'_>> = rows.iter().filter_map(point).collect();
     let of_model = |c: &&crate::report::RankCorrelation| c.form == form && c.model.as_deref() == Some(model);
     let rho = report.correlations.iter().find(of_model).and_then(|c| Some((c.spearman?, c.rows)));
-    let scored: Vec<(usize, &Row)> =
-        rows.iter().copied().filter(|(_, r)| form.of(&r.configuration).is_some()).collect();
-    let zeros = scored.iter().filter(|(_, r)| form.of(&r.configuration) == Some(0.0)).count();
-    html! {
-        h4 {
-            (title(form))
-            @if let Some((rho, n)) = rho {
-                span.rho {
-                    "Spearman ~\u{200a}" (correlation(rho)) " over " (n)
-                    @if zeros > 0 { ", " (zeros) " of them 0" }
-                }
-            }
-        }
-        @if scored.is_empty() {
-            p.absent { "Not defined for these configurations; the notes say why." }
-        } @else {
-            (responsive(wide, |width| draw(report, &scored, form, width)))
-        }
-    }
+    let zeros = match points.iter().filter(|p| p.per == 0.0).count() {
+        0 => String::new(),
+        zeros => format!(", {zeros} of them 0"),
+    };
+    let note = rho.map(|(rho, n)| format!("Spearman ~\u{200a}{} over {n}{zeros}", correlation(rho)));
+    Graph::new(format!("per-against-cost-{form}"), wide, points, move |points, width| draw(points, form, width))
+        .headed(title(form), note.unwrap_or_default())
+        .or_say("Not defined for these configurations; the notes say why.")
 }
 
 fn title(form: PerForm) -> &'static str {
@@ -56,41 +83,34 @@ fn title(form: PerForm) -> &'static str {
     }
 }
 
-fn draw(report: &Report, rows: &[(usize, &Row)], form: PerForm, width: f64) -> Markup {
-    let per = |r: &Row| form.of(&r.configuration).unwrap_or(f64::NAN);
-    let usd = |r: &Row| r.configuration.usd_per_mtok;
-    let x = Axis::spanning("USD per million tokens", rows.iter().map(|(_, r)| usd(r)));
+fn draw(points: &[Point<'_>], form: PerForm, width: f64) -> Drawing {
+    let per = points.iter().map(|p| p.per);
+    let x = Axis::spanning("USD per million tokens", points.iter().map(|p| p.usd_per_mtok));
     let y = match form {
-        PerForm::Ratio => Axis::linear("PER, 1 = dense in the widest format", rows.iter().map(|(_, r)| per(r))),
-        PerForm::Anchored => Axis::linear("PER between anchors", rows.iter().map(|(_, r)| per(r))),
-        PerForm::Paper => Axis::from_zero("PER over this set", rows.iter().map(|(_, r)| per(r))),
+        PerForm::Ratio => Axis::linear("PER, 1 = dense in the widest format", per),
+        PerForm::Anchored => Axis::linear("PER between anchors", per),
+        PerForm::Paper => Axis::from_zero("PER over this set", per),
     };
-    let first = rows.first().map(|(_, r)| &r.configuration);
-    let best = first.and_then(|c| report.cheapest_within(&c.machine, &c.model, TOLERATED_MISS));
-    let machines = kind::distinct(rows.iter().map(|(_, r)| r.configuration.machine.as_str())).len();
+    let machines = kind::distinct(points.iter().map(|p| p.machine)).len();
     let plot = Plot::new(width, if width > 600.0 { 420.0 } else { 330.0 }, x, y);
-    let name = |r: &Row| match machines {
-        1 => format!("dense {}", r.configuration.format),
-        _ => format!("dense {} {}", r.configuration.format, r.configuration.machine.get(..4).unwrap_or_default()),
+    let name = |p: &Point<'_>| match machines {
+        1 => format!("dense {}", p.format),
+        _ => format!("dense {} {}", p.format, p.machine.get(..4).unwrap_or_default()),
     };
     plot.svg(
         &format!("{form} PER against USD per million tokens, one point per configuration"),
-        &html! {
-            @for family in families(rows) {
-                @let c = &family[0].1.configuration;
-                @let class = format!("{} {}", kind::class(&c.policy), kind::dash(&c.format));
-                (plot.line(family.iter().map(|(_, r)| (usd(r), per(r))), &class))
+        &maud::html! {
+            @for family in families(points, |p| p.row) {
+                @let class = format!("{} {}", kind::class(family[0].policy), kind::dash(family[0].format));
+                (plot.line(family.iter().map(|p| (p.usd_per_mtok, p.per)), &class))
             }
-            @for (_, row) in rows {
-                @let c = &row.configuration;
-                @let says = format!("{}; {form} PER {}", tip(row), fixed(per(row), 3));
-                (plot.point(usd(row), per(row), kind::glyph(&c.policy, &c.format), &kind::class(&c.policy), &says))
+            @for p in points {
+                @let says = format!("{}; {form} PER {}", tip(p.row), fixed(p.per, 3));
+                (plot.point(p.usd_per_mtok, p.per, kind::glyph(p.policy, p.format), &kind::class(p.policy), &says))
             }
-            @for (index, row) in rows {
-                @if row.is_dense() { (plot.name(usd(row), per(row), 18.0, &name(row))) }
-                @if best == Some(*index) && width > 600.0 {
-                    (plot.name(usd(row), per(row), -10.0, &row.configuration.policy))
-                }
+            @for p in points {
+                @if p.row.is_dense() { (plot.name(p.usd_per_mtok, p.per, 18.0, &name(p))) }
+                @if p.cheapest && width > 600.0 { (plot.name(p.usd_per_mtok, p.per, -10.0, p.policy)) }
             }
         },
     )
