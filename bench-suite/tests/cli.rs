@@ -34,6 +34,9 @@ fn folder_with(name: &str, content: &str) -> (TempDir, PathBuf) {
 fn compose_writes_a_whole_report_from_a_record() {
     let folder = tempfile::tempdir().unwrap();
     let out = folder.path().join("deep/report");
+    // What else lies among the figures stays.
+    fs::create_dir_all(out.join("figures")).unwrap();
+    fs::write(out.join("figures/notes.txt"), "mine").unwrap();
     let printed = done(&["compose", text(&record()), "--out", text(&out)]);
     for policy in ["dense", "fixed:0.02", "per-layer:density=0.25", "top-k:density=0.25", "dynamic:miss=0.05"] {
         assert!(printed.contains(policy), "{policy} is not in:\n{printed}");
@@ -46,6 +49,7 @@ fn compose_writes_a_whole_report_from_a_record() {
             "configurations.csv",
             "correlations.csv",
             "decisions.csv",
+            "figures",
             "fixed-against-dynamic.csv",
             "grid.csv",
             "index.html",
@@ -56,11 +60,21 @@ fn compose_writes_a_whole_report_from_a_record() {
         ]
     );
 
+    // Every link leads to a file, and every file but the other one is linked.
+    let page = fs::read_to_string(out.join("index.html")).unwrap();
+    let links: Vec<&str> = page.split("href=\"figures/").skip(1).map(|rest| rest.split('"').next().unwrap()).collect();
+    assert!(links.len() >= 20, "{links:?}");
+    for link in &links {
+        let text = fs::read_to_string(out.join("figures").join(link)).unwrap();
+        assert_eq!(text.starts_with("<svg xmlns="), link.ends_with(".svg"), "{link}");
+    }
+    assert_eq!(fs::read_dir(out.join("figures")).unwrap().count(), links.len() + 1);
+    assert_eq!(fs::read_to_string(out.join("figures/notes.txt")).unwrap(), "mine");
+
     // The table for programs and the table for people hold the same configurations.
     let mut rows = csv::Reader::from_path(out.join("configurations.csv")).unwrap();
     let policy = rows.headers().unwrap().iter().position(|h| h == "policy").unwrap();
     let policies: Vec<String> = rows.records().map(|r| r.unwrap()[policy].to_owned()).collect();
-    let page = fs::read_to_string(out.join("index.html")).unwrap();
     assert!(policies.len() >= 10);
     assert!(policies.iter().all(|p| printed.contains(p) && page.contains(p)));
     let json: serde_json::Value = serde_json::from_slice(&fs::read(out.join("report.json")).unwrap()).unwrap();
@@ -147,6 +161,11 @@ fn folders_that_cannot_be_written_are_refused_before_any_work() {
     fs::write(out.join("index.html"), "old").unwrap();
     refused(&["compose", text(&record()), "--out", text(&out)], &["report.json", "--out"]);
     assert_eq!(fs::read_to_string(out.join("index.html")).unwrap(), "old");
+    // A file where the folder of figures should be.
+    fs::remove_dir(out.join("report.json")).unwrap();
+    fs::write(out.join("figures"), "old").unwrap();
+    refused(&["compose", text(&record()), "--out", text(&out)], &["figures", "no folder", "--out"]);
+    assert_eq!(fs::read_dir(&out).unwrap().count(), 2);
 }
 
 /// A limit on file size stands for a full disk: writing fails half-way.

@@ -2,15 +2,16 @@
 
 #![allow(clippy::unwrap_used, reason = "a test")]
 
+mod markup;
 mod synthetic;
-
-use std::collections::BTreeSet;
 
 use cost_model::origin::{Origin, Sourced};
 use cost_model::page;
 use cost_model::record::Record;
 use cost_model::report::{PolicyOutcome, Report};
 use cost_model::scenario::Scenario;
+
+use markup::{assert_finite, escaped, parse};
 
 const MODEL: &str = "llama-2-70b";
 
@@ -23,78 +24,6 @@ fn build(records: &[Record], text: &str, outcomes: &[PolicyOutcome]) -> Report {
 fn two_machines() -> Report {
     let text = "models = [\"llama-2-70b\", \"code-llama-70b\", \"relu-llama-70b\"]";
     build(&[synthetic::small(), synthetic::large()], text, &synthetic::outcomes(MODEL))
-}
-
-/// What a parse of the page found.
-#[derive(Default)]
-struct Page {
-    text: String,
-    elements: BTreeSet<String>,
-    /// (element, attribute, value)
-    attributes: Vec<(String, String, String)>,
-}
-
-/// Reads the strict subset of HTML that the page is written in; panics at anything else.
-fn parse(html: &str) -> Page {
-    let mut page = Page::default();
-    let mut open: Vec<String> = Vec::new();
-    let mut rest = html.strip_prefix("<!DOCTYPE html>").unwrap();
-    while let Some(at) = rest.find('<') {
-        let text = &rest[..at];
-        assert!(!text.contains('>'), "stray > in {text:?}");
-        page.text.push_str(text);
-        page.text.push(' ');
-        let mut end = at + 1;
-        let mut quoted = false;
-        while quoted || rest.as_bytes()[end] != b'>' {
-            quoted ^= rest.as_bytes()[end] == b'"';
-            end += 1;
-        }
-        let tag = &rest[at + 1..end];
-        rest = &rest[end + 1..];
-        if let Some(name) = tag.strip_prefix('/') {
-            assert_eq!(open.pop().as_deref(), Some(name), "{open:?}");
-            continue;
-        }
-        let name = tag.split_whitespace().next().unwrap().to_owned();
-        assert!(name.chars().all(|c| c.is_ascii_alphanumeric()), "element {name:?}");
-        read_attributes(&name, &tag[name.len()..], &mut page);
-        if let "style" | "script" = name.as_str() {
-            let close = format!("</{name}>");
-            rest = &rest[rest.find(&close).unwrap() + close.len()..];
-        } else if name != "meta" {
-            open.push(name.clone());
-        }
-        page.elements.insert(name);
-    }
-    assert!(open.is_empty(), "left open: {open:?}");
-    assert_eq!(rest, "");
-    page
-}
-
-fn read_attributes(element: &str, mut rest: &str, page: &mut Page) {
-    rest = rest.trim_start();
-    while !rest.is_empty() {
-        let (name, after) = rest.split_once("=\"").unwrap();
-        assert!(name.chars().all(|c| c.is_ascii_alphanumeric() || c == '-'), "attribute {name:?} of {element}");
-        let (value, after) = after.split_once('"').unwrap();
-        page.attributes.push((element.to_owned(), name.to_owned(), value.to_owned()));
-        rest = after.trim_start();
-    }
-}
-
-fn escaped(text: &str) -> String {
-    text.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;").replace('"', "&quot;")
-}
-
-/// No number that is none, neither in words nor in coordinates.
-fn assert_finite(page: &Page) {
-    let values = page.attributes.iter().map(|(_, _, value)| value.as_str());
-    for text in values.chain([page.text.as_str()]) {
-        let words = text.split(|c: char| !c.is_ascii_alphanumeric());
-        let bad: Vec<&str> = words.filter(|w| ["NaN", "inf", "Infinity", "null"].contains(w)).collect();
-        assert!(bad.is_empty() && !text.contains("not finite"), "{bad:?} in {}", text.get(..200).unwrap_or(text));
-    }
 }
 
 #[test]
@@ -130,7 +59,8 @@ fn nothing_comes_from_elsewhere() {
     assert!(unknown.is_empty(), "{unknown:?}");
     for (element, name, value) in &page.attributes {
         assert!(!name.starts_with("on") && name != "src", "{element} {name}={value}");
-        assert!(name != "href" || value.starts_with('#'), "{value}");
+        let own = value.starts_with('#') || value.starts_with(page::FIGURES);
+        assert!(name != "href" || own, "{value}");
         let target = value.strip_prefix('#').filter(|_| name == "href");
         assert!(target.is_none_or(|t| page.attributes.iter().any(|(_, n, v)| n == "id" && v == t)), "{value}");
     }

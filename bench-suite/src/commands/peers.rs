@@ -65,7 +65,7 @@ pub fn run(arguments: &PeersArguments) -> Result<()> {
     };
     if let Some(out) = &out {
         let files = [(PAGE, page::peers_html(&comparison)), (PLOT, page::peers_svg(&comparison))];
-        write_together(out, &files.map(|(name, text)| (name, text.into_bytes())))?;
+        write_together(out, files.iter().map(|(name, text)| (*name, text.as_bytes())))?;
     }
     if arguments.table.csv {
         return print_csv(&comparison.rows());

@@ -99,7 +99,7 @@ pub fn run(arguments: &PoliciesArguments) -> Result<()> {
     };
     if let Some(out) = &out {
         let files = [(PAGE, policies_html(&studies)), (PLOT, policies_svg(&studies))];
-        write_together(out, &files.map(|(name, text)| (name, text.into_bytes())))?;
+        write_together(out, files.iter().map(|(name, text)| (*name, text.as_bytes())))?;
     }
     if arguments.format.csv {
         return print_csv(&studies.iter().flat_map(rows).collect::<Vec<_>>());

@@ -1,6 +1,7 @@
 //! `thresher report`: the main job. Measures this machine, composes, writes the report.
 
 use std::{
+    collections::BTreeSet,
     fs,
     mem::discriminant,
     path::{Path, PathBuf},
@@ -49,7 +50,7 @@ pub struct ReportArguments {
     scenario: Option<PathBuf>,
     #[command(flatten)]
     quality: QualityArguments,
-    /// Folder for index.html, report.json, configurations.csv, quality.csv and the records
+    /// Folder for index.html, report.json, configurations.csv, quality.csv, the records and figures/
     #[arg(long, value_name = "DIR", default_value = "thresher-report")]
     out: PathBuf,
 }
@@ -62,18 +63,18 @@ const PAGE: &str = "index.html";
 const JSON: &str = "report.json";
 const TABLE: &str = "configurations.csv";
 const QUALITY: &str = "quality.csv";
-/// The record that the report was composed from, for `thresher compose`; written where one machine was measured.
 const GRID: &str = "grid.csv";
 const CORRELATIONS: &str = "correlations.csv";
 const DECISIONS: &str = "decisions.csv";
 const VERSUS: &str = "fixed-against-dynamic.csv";
 const SENSITIVITY: &str = "sensitivity.csv";
+/// The record that the report was composed from, for `thresher compose`; written where one machine was measured.
 const RECORD: &str = "record.json";
 /// The same of the GPU, where it was measured beside the processor.
 const GPU_RECORD: &str = "record-gpu.json";
 /// All of them.
-pub(super) const FILES: [&str; 11] =
-    [PAGE, JSON, TABLE, QUALITY, GRID, CORRELATIONS, DECISIONS, VERSUS, SENSITIVITY, RECORD, GPU_RECORD];
+pub(super) const FILES: [&str; 12] =
+    [PAGE, JSON, TABLE, QUALITY, GRID, CORRELATIONS, DECISIONS, VERSUS, SENSITIVITY, page::FIGURES, RECORD, GPU_RECORD];
 
 /// Runs the command.
 ///
@@ -267,7 +268,8 @@ impl OutFolder {
     }
 }
 
-/// Makes sure, before minutes of work, that the folder exists and takes files of these names.
+/// Makes sure, before minutes of work, that the folder exists and takes files of these names; names that end in a slash
+/// are of folders below it.
 ///
 /// # Errors
 /// It does not.
@@ -280,14 +282,24 @@ pub fn out_folder(path: &Path, names: &[&str]) -> Result<OutFolder> {
     let folder = OutFolder { path: path.to_owned(), made };
     tempfile::NamedTempFile::new_in(path).map_err(refused)?;
     for name in names {
-        if path.join(name).is_dir() {
-            return Err(Failure::input(format!(
-                "{}: is a folder; choose another folder with --out",
-                path.join(name).display()
-            )));
+        check_place(path, name)?;
+        if name.ends_with('/') && path.join(name).exists() {
+            tempfile::NamedTempFile::new_in(path.join(name)).map_err(refused)?;
         }
     }
     Ok(folder)
+}
+
+/// Whether a file may be moved to that place, or, where the name ends in a slash, a folder of such files be there.
+fn check_place(folder: &Path, name: &str) -> Result<()> {
+    // With its slash, a file in the place of the folder would not be found.
+    let place = folder.join(name.trim_end_matches('/'));
+    let wrong = match name.ends_with('/') {
+        true => (place.exists() && !place.is_dir()).then_some("is no folder"),
+        false => place.is_dir().then_some("is a folder"),
+    };
+    let refusal = |what| Failure::input(format!("{}: {what}; choose another folder with --out", place.display()));
+    wrong.map_or(Ok(()), |what| Err(refusal(what)))
 }
 
 impl Drop for OutFolder {
@@ -334,9 +346,21 @@ pub fn publish(
         }
         _ => {}
     }
-    write_together(out, &files)?;
+    let figures = figure_files(&report)?;
+    // The page last: whatever it links to is there by then.
+    let figures = figures.iter().map(|(name, bytes)| (name.as_str(), bytes.as_slice()));
+    write_together(out, figures.chain(files.iter().rev().map(|(name, bytes)| (*name, bytes.as_slice()))))?;
     print(&summary::of(&report))?;
     print(&format!("{}\n", out.path.join(PAGE).display()))
+}
+
+/// Two files a figure, named from the report's folder.
+fn figure_files(report: &Report) -> Result<Vec<(String, Vec<u8>)>> {
+    let two = |f: page::Figure| {
+        [("svg", f.svg.into_bytes()), ("csv", f.csv)]
+            .map(|(ext, bytes)| (format!("{}{}.{ext}", page::FIGURES, f.name), bytes))
+    };
+    Ok(page::figures(report)?.into_iter().flat_map(two).collect())
 }
 
 /// What was found over the grid, a file a table.
@@ -357,19 +381,37 @@ fn answer_files(answer: &Answer) -> Result<Vec<(&'static str, Vec<u8>)>> {
     tables.into_iter().map(file).collect()
 }
 
-/// Writes every file beside its place, then moves them there: a full disk leaves the old report as it was.
-pub(super) fn write_together(folder: &OutFolder, files: &[(&str, Vec<u8>)]) -> Result<()> {
+/// Writes every file beside its place, then moves them there in that order: a full disk leaves the old report as it was.
+/// Names may have one folder in front.
+pub(super) fn write_together<'a>(
+    folder: &OutFolder,
+    files: impl IntoIterator<Item = (&'a str, &'a [u8])> + Clone,
+) -> Result<()> {
     let folder = &folder.path;
     let refused = |e: std::io::Error| {
         Failure::input(format!("{}: {e}; free space or choose another folder with --out", folder.display()))
     };
     let staging = tempfile::Builder::new().prefix(".thresher-").tempdir_in(folder).map_err(refused)?;
-    for (name, bytes) in files {
+    let folders: BTreeSet<&str> = files.clone().into_iter().filter_map(|(name, _)| folder_of(name)).collect();
+    for name in &folders {
+        check_place(folder, name)?;
+        fs::create_dir(staging.path().join(name)).map_err(refused)?;
+    }
+    for (name, bytes) in files.clone() {
+        check_place(folder, name)?;
         let file = staging.path().join(name);
         fs::write(&file, bytes).and_then(|()| fs::File::open(&file)?.sync_all()).map_err(refused)?;
+    }
+    for name in &folders {
+        fs::create_dir_all(folder.join(name)).map_err(refused)?;
     }
     for (name, _) in files {
         fs::rename(staging.path().join(name), folder.join(name)).map_err(refused)?;
     }
     Ok(())
+}
+
+/// The folder in front of a name, with its slash.
+fn folder_of(name: &str) -> Option<&str> {
+    name.split_inclusive('/').next().filter(|first| first.ends_with('/'))
 }

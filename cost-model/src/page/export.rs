@@ -5,17 +5,18 @@ use maud::{PreEscaped, html};
 use crate::report::Report;
 
 use super::figure::Sources;
-use super::graph::{FOLDER as GRAPH_FOLDER, Graph, Group, Piece, Plotted};
+use super::graph::{Graph, Group, Piece, Plotted};
 use super::{CHART_STYLE, PALETTE, legend};
 
-/// Folder of the figures, beside the page, which links to them.
-pub const FOLDER: &str = GRAPH_FOLDER;
+/// Where the page looks for its figures' files: a folder beside it.
+pub const FIGURES: &str = "figures/";
 
 const MARGIN: f64 = 16.0;
 const HEADING_LINE: f64 = 20.0;
 const CAPTION_LINE: f64 = 18.0;
-/// Average width of a character over the size of its font, rather too much than too little.
-const CHARACTER: f64 = 0.56;
+/// Average width of a character in pixels, rather too much than too little: of headings, in bold, and of captions.
+const HEADING_CHARACTER: f64 = 9.3;
+const CAPTION_CHARACTER: f64 = 7.3;
 
 /// A figure, whole.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -51,9 +52,9 @@ fn picture(group: &Group<'_>, graph: &Graph<'_>, plotted: &dyn Plotted) -> Strin
     let drawing = plotted.draw(graph.wide);
     let about = [&*group.subject.of, &*graph.heading, &*graph.note];
     let about = about.into_iter().filter(|part| !part.is_empty()).collect::<Vec<_>>().join("; ");
-    let headings = wrapped(&drawing.says, drawing.width, 15.0);
-    let captions = wrapped(&about, drawing.width, 13.0);
-    let (keys, keys_height) = legend::lines(&group.legend, drawing.width, |text| text_width(text, 13.0));
+    let headings = wrapped(&drawing.says, drawing.width / HEADING_CHARACTER);
+    let captions = wrapped(&about, drawing.width / CAPTION_CHARACTER);
+    let (keys, keys_height) = legend::lines(&group.legend, drawing.width, CAPTION_CHARACTER);
 
     let captions_from = headings.len() as f64 * HEADING_LINE + 2.0;
     let keys_from = captions_from + captions.len() as f64 * CAPTION_LINE + 6.0;
@@ -89,7 +90,7 @@ pub(super) fn standalone(width: f64, height: f64, marks: &maud::Markup) -> Strin
         }
     };
     // Names out of records may hold characters that XML has no way to write.
-    svg.into_string().chars().filter(|&c| in_xml(c)).chain(['\n']).collect()
+    svg.into_string().chars().filter(|&c| in_xml(c)).collect()
 }
 
 fn in_xml(c: char) -> bool {
@@ -112,16 +113,12 @@ fn style() -> String {
     )
 }
 
-fn text_width(text: &str, size: f64) -> f64 {
-    text.chars().count() as f64 * CHARACTER * size
-}
-
-/// Lines of whole words, none wider than `width` where it can be helped.
-fn wrapped(text: &str, width: f64, size: f64) -> Vec<String> {
+/// Lines of whole words, of no more characters than that where it can be helped.
+fn wrapped(text: &str, characters: f64) -> Vec<String> {
     let mut lines: Vec<String> = Vec::new();
     for word in text.split_whitespace() {
         match lines.last_mut() {
-            Some(line) if text_width(line, size) + text_width(word, size) < width => {
+            Some(line) if ((line.chars().count() + 1 + word.chars().count()) as f64) < characters => {
                 line.push(' ');
                 line.push_str(word);
             }

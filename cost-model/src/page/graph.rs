@@ -5,10 +5,8 @@ use maud::{Markup, Render, html};
 use serde::Serialize;
 
 use super::chart::{Drawing, FULL, responsive};
+use super::export::FIGURES;
 use super::legend::{self, Key};
-
-/// Folder of the exported figures, beside the page.
-pub const FOLDER: &str = "figures";
 
 /// Longest part of a file name that a text may become.
 const LONGEST: usize = 48;
@@ -82,7 +80,7 @@ impl<'a> Group<'a> {
                     (responsive(graph.wide, |width| plotted.draw(width)))
                     @let name = self.file_name(graph);
                     p.files { @for (kind, ext) in [("SVG", "svg"), ("CSV", "csv")] {
-                        a href={ (FOLDER) "/" (name) "." (ext) } title={ "This figure as " (kind) } { (kind) }
+                        a href={ (FIGURES) (name) "." (ext) } title={ "This figure as " (kind) } { (kind) }
                     } }
                 },
                 Err(why) => p.absent { (why) },

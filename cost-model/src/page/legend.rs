@@ -80,13 +80,13 @@ pub(super) fn list(keys: &[Key]) -> Markup {
     } } } }
 }
 
-/// Lines of keys, none wider than `width` where it can be helped, and their height.
-pub(super) fn lines(keys: &[Key], width: f64, text_width: impl Fn(&str) -> f64) -> (Markup, f64) {
+/// Lines of keys, none wider than `width` where it can be helped, and their height; a character is `character` wide.
+pub(super) fn lines(keys: &[Key], width: f64, character: f64) -> (Markup, f64) {
     let (mut x, mut y) = (0.0, 0.0);
     let mut placed = Vec::new();
     for key in keys {
         let words = key.words();
-        let wide = SIGN + 6.0 + text_width(&words) + GAP;
+        let wide = SIGN + 6.0 + words.chars().count() as f64 * character + GAP;
         if x > 0.0 && x + wide - GAP > width {
             (x, y) = (0.0, y + LINE);
         }

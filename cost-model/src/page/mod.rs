@@ -24,7 +24,7 @@ use maud::{DOCTYPE, Markup, PreEscaped, html};
 use crate::report::Report;
 
 pub use break_even::break_even_svg;
-pub use export::{FOLDER, Figure, figures};
+pub use export::{FIGURES, Figure, figures};
 pub use history::history_html;
 pub use peers::{peers_html, peers_svg};
 pub use policies::{policies_html, policies_svg};

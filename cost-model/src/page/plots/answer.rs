@@ -159,7 +159,7 @@ fn dot(plot: &Plot, p: &Point<'_>, (x, y): (f64, f64)) -> maud::Markup {
 }
 
 const ROW: f64 = 24.0;
-const LABEL: f64 = 250.0;
+const LABEL: f64 = 310.0;
 const EDGE: f64 = 60.0;
 const TICKS: [f64; 5] = [-1.0, -0.75, -0.5, -0.25, 0.0];
 
@@ -177,14 +177,8 @@ struct Moved<'a> {
 impl<'a> Moved<'a> {
     fn of(model: &'static str, swing: &'a Swing) -> impl Iterator<Item = Self> {
         let Swing { assumption, value, spearman, .. } = swing;
-        let one = move |&(per_form, spearman)| Moved {
-            model,
-            assumption: *assumption,
-            value,
-            per_form,
-            spearman,
-            origin: rests().kind(),
-        };
+        let one =
+            move |&(per_form, spearman)| Moved { model, assumption, value, per_form, spearman, origin: rests().kind() };
         spearman.iter().map(one)
     }
 }
