@@ -230,7 +230,7 @@ fn policies_are_compared_at_one_density() {
     }
     for name in ["policies.html", "policies.svg"] {
         let drawn = fs::read_to_string(out.join(name)).unwrap();
-        assert!(drawn.contains("allocation=squares") && drawn.contains("<polyline"), "{name}");
+        assert!(drawn.contains("allocation=squares") && drawn.contains("class=\"point "), "{name}");
     }
     // All but what its times are.
     let untimed = |csv: &str| -> Vec<String> {
