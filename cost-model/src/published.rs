@@ -1,6 +1,6 @@
 //! Decode speeds that others published, against what a model of few parameters predicts for them.
 //!
-//! A row names an engine, a model, a weight format and hardware in free text. The [`Catalogue`](crate::catalogue::Catalogue)
+//! A row names an engine, a model, a weight format and hardware in free text. The [`Catalogue`]
 //! turns that into bytes, bandwidths and clocks; what a name does not say is assumed, and said; what it does not know is
 //! flagged. From there on it is arithmetic: the seconds of a step as a sum of parts, each of which a machine really
 //! spends ([`Parts`]).
