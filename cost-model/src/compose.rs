@@ -30,6 +30,11 @@ use crate::skew::Skew;
 /// The policy that computes everything: no predictor runs and nothing is selected.
 pub const DENSE: &str = "dense";
 
+/// The kind of a policy: its spelling up to the colon.
+pub fn policy_kind(policy: &str) -> &str {
+    policy.split(':').next().unwrap_or(policy)
+}
+
 const MS_PER_S: f64 = 1e3;
 /// Group of what is taken to run at memory bandwidth.
 pub(crate) const BANDWIDTH: &str = "bandwidth";

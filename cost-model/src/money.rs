@@ -7,6 +7,7 @@ pub use owned::Owned;
 use serde::{Deserialize, Serialize};
 
 use crate::estimate::Interval;
+use crate::machine::Machine;
 use crate::origin::{Origin, Sourced};
 
 /// The prices that this version carries: `data/prices.csv`.
@@ -21,6 +22,7 @@ const GPU_YARDSTICK: (&str, u64) = ("H100", 80_000_000_000);
 
 const SECONDS_PER_HOUR: f64 = 3600.0;
 const TOKENS_PER_MTOK: f64 = 1e6;
+const BYTES_PER_GB: f64 = 1e9;
 const BYTES_PER_GIB: f64 = (1_u64 << 30) as f64;
 
 /// What a price is per.
@@ -277,6 +279,24 @@ impl Prices {
 }
 
 impl Prices {
+    /// USD per hour of renting what holds `need_bytes`: as many of a measured GPU, else as much of a processor's machine.
+    ///
+    /// A machine too small for the model must not look cheaper for it: memory is charged as needed.
+    ///
+    /// # Errors
+    /// [`MoneyError::Unknown`] if the table lacks what unlisted machines are priced by.
+    pub fn usd_per_hour(&self, machine: &Machine, need_bytes: u64) -> Result<Sourced<f64>, MoneyError> {
+        if let Some(gpu) = machine.measured_gpu() {
+            return self.gpu_usd_per_hour(&gpu.name, gpu.memory_bytes, need_bytes);
+        }
+        let charged = machine.memory_bytes.max(need_bytes);
+        let mut price = self.machine_usd_per_hour(machine.logical_cores, charged)?;
+        if let (true, Origin::Assumed { why }) = (need_bytes > machine.memory_bytes, &mut price.origin) {
+            *why = format!("charged for the {:.1} GB that the model needs; {why}", need_bytes as f64 / BYTES_PER_GB);
+        }
+        Ok(price)
+    }
+
     /// The least and the most that as many GPUs of that name cost an hour: the cheapest offer, to own included, and the
     /// dearest. None where nobody offers one.
     pub fn gpu_usd_per_hour_range(&self, name: &str, memory_bytes: u64, need_bytes: u64) -> Option<(f64, f64)> {

@@ -29,6 +29,7 @@ use crate::record::{Bandwidth, Measurement, Provenance, Record};
 use crate::scenario::Scenario;
 use crate::table::ConfigurationRow;
 
+pub use crate::compose::policy_kind;
 pub(crate) use headline::TOLERATED_MISS;
 pub use quality::{EqualDensity, Quality, QualityRow, write_quality_csv};
 pub use score::PerForm;
@@ -78,11 +79,6 @@ impl PolicyOutcome {
         let densities = &self.densities.value;
         densities.iter().sum::<f64>() / densities.len().max(1) as f64
     }
-}
-
-/// The kind of a policy: its spelling up to the colon.
-pub fn policy_kind(policy: &str) -> &str {
-    policy.split(':').next().unwrap_or(policy)
 }
 
 /// Everything that a report shows.

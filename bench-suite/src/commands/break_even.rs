@@ -4,13 +4,12 @@ use std::path::PathBuf;
 
 use clap::Args;
 use cost_model::{
-    atomic::write_atomically,
     break_even::{BreakEven, BreakEvenRow},
     page::break_even_svg,
-    record::Record,
 };
 use serde::Serialize;
 
+use super::records::{read_records, write_drawing};
 use crate::{
     Failure, Result,
     output::{TableFormat, print, print_csv, print_json, table},
@@ -52,15 +51,13 @@ struct Row<'a> {
 /// # Errors
 /// A record cannot be read, none timed a predictor, or the drawing cannot be written.
 pub fn run(arguments: &BreakEvenArguments) -> Result<()> {
-    let records =
-        arguments.records.iter().map(|path| Record::read(path)).collect::<std::result::Result<Vec<_>, _>>()?;
+    let records = read_records(&arguments.records)?;
     let machines: Vec<BreakEven> = records.iter().filter_map(BreakEven::of).collect();
     if machines.is_empty() {
         return Err(Failure::input("no record holds a time of a predictor: `thresher measure` takes one"));
     }
     if let Some(out) = &arguments.out {
-        write_atomically(out, break_even_svg(&machines).as_bytes())
-            .map_err(|e| Failure::input(format!("{}: {e}; check the path", out.display())))?;
+        write_drawing(out, &break_even_svg(&machines))?;
     }
     if arguments.format.csv {
         let rows = machines.iter().flat_map(|machine| machine.rows.iter().map(move |row| flat(machine, row)));

@@ -12,6 +12,7 @@ use cost_model::{
 };
 use jiff::Timestamp;
 
+use super::records::read_records;
 use super::report::{FILES, Outcomes, QualityArguments, check_policies, out_folder, publish, read_scenario};
 use crate::{
     Failure, Result,
@@ -49,8 +50,7 @@ pub struct ComposeArguments {
 /// # Errors
 /// A record or the scenario cannot be read; nothing can be composed; the folder cannot be written.
 pub fn run(arguments: &ComposeArguments) -> Result<()> {
-    let records =
-        arguments.records.iter().map(|path| Record::read(path)).collect::<std::result::Result<Vec<_>, _>>()?;
+    let records = read_records(&arguments.records)?;
     let records = Record::merge(records)?;
     let scenario = read_scenario(arguments.scenario.as_ref())?;
     if let Some(key) = &arguments.only {

@@ -4,16 +4,15 @@ use std::path::PathBuf;
 
 use clap::Args;
 use cost_model::{
-    atomic::write_atomically,
     estimate::Interval,
     history::{History, MachineHistory},
     page::history_html,
-    record::Record,
 };
 use serde::Serialize;
 
+use super::records::{read_records, write_drawing};
 use crate::{
-    Failure, Result,
+    Result,
     output::{TableFormat, print, print_csv, print_json, table},
 };
 
@@ -47,12 +46,10 @@ struct Row<'a> {
 /// # Errors
 /// A record cannot be read; the page cannot be written.
 pub fn run(arguments: &HistoryArguments) -> Result<()> {
-    let records =
-        arguments.records.iter().map(|path| Record::read(path)).collect::<std::result::Result<Vec<_>, _>>()?;
+    let records = read_records(&arguments.records)?;
     let history = History::of(&records);
     if let Some(out) = &arguments.out {
-        write_atomically(out, history_html(&history).as_bytes())
-            .map_err(|e| Failure::input(format!("{}: {e}; check the path", out.display())))?;
+        write_drawing(out, &history_html(&history))?;
     }
     if arguments.format.csv {
         print_csv(&history.machines.iter().flat_map(rows).collect::<Vec<_>>())

@@ -16,6 +16,7 @@ mod models;
 pub mod peers;
 pub mod per;
 pub mod policies;
+mod records;
 pub mod report;
 pub mod roof;
 pub mod run;

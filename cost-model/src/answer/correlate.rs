@@ -9,7 +9,7 @@ use crate::grid::Scores;
 use crate::report::PerForm;
 
 use super::Cost;
-use super::draws::{Draws, middle};
+use super::draws::{Draws, around};
 use super::group::{Group, Grouping};
 
 /// Fewest configurations, among those of a draw, of which an interval is given.
@@ -70,10 +70,7 @@ fn correlation(scores: &Scores, group: &Group, form: PerForm, cost: Cost, draws:
     };
     let of = |coefficient: fn(&[f64], &[f64]) -> Option<f64>| {
         let median = coefficient(&per, &usd)?;
-        let ends = middle(drawn.iter().filter_map(|(per, usd)| coefficient(per, usd)).collect());
-        let (low, high) = ends.unwrap_or((median, median));
-        // A draw scores fewer cells than there are, which can leave the value of all just outside.
-        Some(Interval { median, low: low.min(median), high: high.max(median) })
+        Some(around(median, drawn.iter().filter_map(|(per, usd)| coefficient(per, usd)).collect()))
     };
     Correlation {
         grouping: group.grouping,

@@ -8,7 +8,7 @@ use crate::report::PerForm;
 use crate::scenario::Scenario;
 
 use super::Cost;
-use super::draws::{Draws, middle};
+use super::draws::{Draws, around};
 
 /// What a configuration must do to be chosen.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
@@ -83,8 +83,7 @@ pub(super) fn decisions(scores: &Scores, candidates: &Candidates, draws: &Draws,
         for (form, cost) in PerForm::ALL.into_iter().flat_map(|form| Cost::ALL.map(|cost| (form, cost))) {
             let Some((chosen, cheapest, regret)) = choice(scores, &meeting, form, cost) else { continue };
             let drawn = draws.scores.iter().filter_map(|drawn| Some(choice(drawn, &places, form, cost)?.2));
-            let (low, high) = middle(drawn.collect()).unwrap_or((regret, regret));
-            let regret = Interval { median: regret, low: low.min(regret), high: high.max(regret) };
+            let regret = around(regret, drawn.collect());
             all.push(Decision { demand, form, cost, candidates: meeting.len(), chosen, cheapest, regret });
         }
     }

@@ -7,6 +7,7 @@
 
 use rayon::prelude::*;
 
+use crate::estimate::Interval;
 use crate::grid::{Assumptions, Draw, GROUPS, Grid, Scores};
 
 /// Draws. An interval leaves out five at each end.
@@ -42,12 +43,19 @@ impl Draws {
 }
 
 /// The middle 95 % of values, both ends; none where there are none.
-pub(crate) fn middle(mut values: Vec<f64>) -> Option<(f64, f64)> {
+fn middle(mut values: Vec<f64>) -> Option<(f64, f64)> {
     values.retain(|value| value.is_finite());
     values.sort_unstable_by(f64::total_cmp);
     let last = values.len().checked_sub(1)?;
     let at = |share: f64| values[(share * last as f64).round() as usize];
     Some((at(0.025), at(0.975)))
+}
+
+/// A value with the middle 95 % of its draws. A draw scores fewer cells than there are, which can leave the value of all
+/// just outside: then it is an end itself, as it is where there are no draws.
+pub(crate) fn around(median: f64, drawn: Vec<f64>) -> Interval {
+    let (low, high) = middle(drawn).unwrap_or((median, median));
+    Interval { median, low: low.min(median), high: high.max(median) }
 }
 
 /// As many positions as each draw scores: those whose hash is least, so that no axis is met in step.

@@ -2,6 +2,7 @@
 
 use super::{
     BANDWIDTH, ComposeError, Composer, Configuration, DENSE, KV_CACHE, MS_PER_S, Scorer, Term, kv_cache_bytes, list,
+    policy_kind,
 };
 use crate::estimate::Interval;
 use crate::family::{Family, FamilyCurves};
@@ -194,7 +195,7 @@ impl Composer<'_> {
         }
         let same = || selects().filter(|m| policy(m) == c.policy);
         let exact = same().filter(|m| m.isa == c.isa).reduce(slowest).or(same().reduce(slowest));
-        let akin = selects().filter(|m| kind(&policy(m)) == kind(&c.policy)).reduce(slowest);
+        let akin = selects().filter(|m| policy_kind(&policy(m)) == policy_kind(&c.policy)).reduce(slowest);
         let cuts = || selects().filter(|m| cuts_at_threshold(&policy(m))).reduce(slowest);
         let found = exact.or(akin).or_else(|| cuts_at_threshold(&c.policy).then(cuts).flatten());
         let found = found.ok_or_else(|| ComposeError::Unmeasured {
@@ -253,14 +254,9 @@ impl Dealt<'_> {
     }
 }
 
-fn kind(policy: &str) -> &str {
-    policy.split(':').next().unwrap_or(policy)
-}
-
 /// Policies that hold a threshold a layer, which one kernel compares with, whatever moves the threshold between tokens.
 fn cuts_at_threshold(policy: &str) -> bool {
-    debug_assert_ne!(policy, DENSE);
-    ["fixed", "per-layer", "dynamic", "budget"].contains(&kind(policy))
+    ["fixed", "per-layer", "dynamic", "budget"].contains(&policy_kind(policy))
 }
 
 /// Of a configuration without a scorer of its own.

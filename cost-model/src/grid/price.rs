@@ -57,16 +57,14 @@ impl Tag<'_> {
 
     fn rented(&self, need: u64) -> Result<Hour, MoneyError> {
         let machine = self.machine;
+        let usual = self.prices.usd_per_hour(machine, need)?.value;
         if let Some(gpu) = machine.measured_gpu() {
-            let usual = self.prices.gpu_usd_per_hour(&gpu.name, gpu.memory_bytes, need)?.value;
             let range = self.prices.gpu_usd_per_hour_range(&gpu.name, gpu.memory_bytes, need);
             let (low, high) = range.unwrap_or((0.5 * usual, 2.0 * usual));
             let devices = need.div_ceil(gpu.memory_bytes.max(1)).max(1) as u32;
             return Ok(Hour { usual, low, high, working: 0.0, devices, published: range.is_some() });
         }
-        // A machine too small for the model must not look cheaper for it: memory is charged as needed.
         let charged = machine.memory_bytes.max(need);
-        let usual = self.prices.machine_usd_per_hour(machine.logical_cores, charged)?.value;
         let low = self.prices.cheap_machine_usd_per_hour(machine.logical_cores, charged)?.value;
         Ok(Hour { usual, low, high: 2.0 * usual, working: 0.0, devices: 1, published: false })
     }

@@ -141,21 +141,11 @@ impl Bench<'_> {
         })
     }
 
-    /// A machine too small for the model must not look cheaper for it: memory is charged as needed.
     fn usd_per_hour(&self, need: u64) -> Result<Sourced<f64>, ReportError> {
-        if let Some(given) = &self.scenario.usd_per_hour {
-            return Ok(given.clone());
+        match &self.scenario.usd_per_hour {
+            Some(given) => Ok(given.clone()),
+            None => Ok(self.prices.usd_per_hour(&self.composer.record().machine, need)?),
         }
-        let machine = &self.composer.record().machine;
-        if let Some(gpu) = machine.measured_gpu() {
-            return Ok(self.prices.gpu_usd_per_hour(&gpu.name, gpu.memory_bytes, need)?);
-        }
-        let charged = machine.memory_bytes.max(need);
-        let mut price = self.prices.machine_usd_per_hour(machine.logical_cores, charged)?;
-        if let (true, Origin::Assumed { why }) = (need > machine.memory_bytes, &mut price.origin) {
-            *why = format!("charged for the {:.1} GB that the model needs; {why}", need as f64 / BYTES_PER_GB);
-        }
-        Ok(price)
     }
 
     /// Published accuracies are those of the model as released; that quantised weights keep them is assumed.
