@@ -1,5 +1,6 @@
 #!/usr/bin/env bash
-# Compiles kernels/*.cu: PTX for ptx/, and machine code of every supported GPU generation as a check.
+# Compiles kernels/*.cu to PTX for ptx/, and that, as a driver does, to machine code of every supported GPU generation as
+# a check.
 #
 #   ./build-ptx.sh           compile, check, write ptx/ and ptx/sources.sha256
 #   ./build-ptx.sh --check   the same, but fail instead of writing if ptx/ would change
@@ -23,7 +24,8 @@ toolkit=13.0
 ptx_target=compute_80
 # Sources with paths of their own for Hopper and newer: their PTX is made for it too.
 hopper_sources=(select step)
-machine_targets=(sm_80 sm_89 sm_90a sm_100)
+early_targets=(sm_80 sm_89)
+hopper_targets=(sm_90 sm_100)
 
 mode=${1:-write}
 case $mode in
@@ -133,33 +135,52 @@ trap 'rm -rf "$out"' EXIT
 # emulation does.
 flags=(-std=c++17 -O3 -fmad=false -I kernels)
 
-failed=0
-# All of them at once: a compiler takes a few hundred MB and one core.
-compilers=()
-printf '%-8s %-20s %9s %8s %6s %7s\n' target kernel registers shared stack spilled
+# Runs a command beside others, one for each core; what it prints is shown only if it fails.
+beside() { # LOG COMMAND...
+  local log=$1
+  shift
+  while [ "$(jobs -rp | wc -l)" -ge "$(nproc)" ]; do wait -n || true; done
+  { "$@" >"$log" 2>&1 || touch "$out/failed"; } &
+}
+all_done() {
+  wait
+  [ ! -e "$out/failed" ] || { cat "$out"/*.log >&2; exit 1; }
+}
+
 for source in kernels/*.cu; do
   name=$(basename "$source" .cu)
-  "$nvcc" "${flags[@]}" -arch=$ptx_target -ptx -o "$out/$name.ptx" "$source"
+  beside "$out/$name.log" "$nvcc" "${flags[@]}" -arch=$ptx_target -ptx -o "$out/$name.ptx" "$source"
   if [[ " ${hopper_sources[*]} " == *" $name "* ]]; then
-    "$nvcc" "${flags[@]}" -arch=compute_90 -ptx -o "$out/$name.sm_90.ptx" "$source"
+    beside "$out/$name.sm_90.log" "$nvcc" "${flags[@]}" -arch=compute_90 -ptx -o "$out/$name.sm_90.ptx" "$source"
   fi
-  for target in "${machine_targets[@]}"; do
-    "$nvcc" "${flags[@]}" -gencode="arch=${target/sm_/compute_},code=$target" -cubin -Xptxas -v \
-      -o "$out/$name.$target.cubin" "$source" 2>"$out/$name.$target.log" &
-    compilers+=($!)
+done
+all_done
+rm -f "$out"/*.log
+
+for ptx in "$out"/*.ptx; do
+  name=$(basename "$ptx" .ptx)
+  targets=("${early_targets[@]}" "${hopper_targets[@]}")
+  if [ -e "$out/$name.sm_90.ptx" ]; then
+    targets=("${early_targets[@]}")
+  elif [[ $name == *.sm_90 ]]; then
+    targets=("${hopper_targets[@]}")
+  fi
+  for target in "${targets[@]}"; do
+    beside "$out/${name%.sm_90}.$target.log" "${nvcc%/*}/ptxas" -v "-arch=$target" -o "$out/${name%.sm_90}.$target.cubin" "$ptx"
   done
 done
-for compiler in "${compilers[@]}"; do
-  wait "$compiler" || { cat "$out"/*.log >&2; exit 1; }
-done
-for source in kernels/*.cu; do
-  name=$(basename "$source" .cu)
-  for target in "${machine_targets[@]}"; do
-    table "$target" <"$out/$name.$target.log" >"$out/rows" || failed=1
-    cat "$out/rows"
-    awk '{ print $2, $1, $3 }' "$out/rows" >>"$out/registers"
-    "$nvdisasm" -c "$out/$name.$target.cubin" | mix | awk -v target="$target" '{ $1 = $1 " " target; print }' >>"$out/mix"
-  done
+all_done
+
+failed=0
+printf '%-8s %-20s %9s %8s %6s %7s\n' target kernel registers shared stack spilled
+for log in "$out"/*.log; do
+  cubin=${log%.log}.cubin
+  target=${log%.log}
+  target=${target##*.}
+  table "$target" <"$log" >"$out/rows" || failed=1
+  cat "$out/rows"
+  awk '{ print $2, $1, $3 }' "$out/rows" >>"$out/registers"
+  "$nvdisasm" -c "$cubin" | mix | awk -v target="$target" '{ $1 = $1 " " target; print }' >>"$out/mix"
 done
 # Kernel, target, registers, mix.
 awk 'NR == FNR { mix[$1 " " $2] = $3 " " $4 " " $5 " " $6; next } { print $0, mix[$1 " " $2] }' \
