@@ -49,8 +49,9 @@ mod emulation {
             // They read shared memory as whatever a copy brought there.
             .flag("-fno-strict-aliasing")
             .flag("-Wno-unknown-pragmas");
+        // Half of the time to compile, a few seconds more to run.
         #[cfg(feature = "sanitizers")]
-        build.define("THRESHER_SANITIZERS", None).flags([
+        build.opt_level(1).define("THRESHER_SANITIZERS", None).flags([
             "-fsanitize=address,undefined",
             "-fno-sanitize-recover=all",
             "-fno-omit-frame-pointer",
