@@ -90,7 +90,7 @@ enum GateCommand {
     Change(ChangeArguments),
     /// Put the gate on trial: this program against itself, against itself with more to do, and faulty kernels
     Prove(ProveArguments),
-    /// Plant faults in a copy of the sources, and say which of them the tests catch: half an hour
+    /// Plant faults in a copy of the sources, and say which of them the tests catch: ten minutes
     Mutants(MutantsArguments),
     /// Time kernels for another process, one call a line
     #[command(hide = true)]

@@ -207,18 +207,20 @@ fn lacks(mutant: &Mutant) -> Vec<String> {
     mutant.needs.iter().filter(|flag| !has(flag)).cloned().collect()
 }
 
-/// The tests that failed, or how the program that ran them ended.
+/// A test that failed and how many more, or how the program that ran them ended.
 fn what_failed(output: &Output) -> String {
     let said = String::from_utf8_lossy(&output.stdout);
     let failed = |line: &str| Some(line.strip_prefix("test ")?.strip_suffix(" ... FAILED")?.to_owned());
-    let failed: Vec<String> = said.lines().filter_map(failed).collect();
-    if !failed.is_empty() {
-        return failed.join(", ");
+    // Tests end in any order.
+    let failed: BTreeSet<String> = said.lines().filter_map(failed).collect();
+    match failed.first() {
+        Some(first) if failed.len() == 1 => return first.clone(),
+        Some(first) => return format!("{first} and {} more", failed.len() - 1),
+        None => {}
     }
     let said = String::from_utf8_lossy(&output.stderr);
-    let signal =
-        said.lines().rev().find_map(|line| Some(line.split_once("(signal: ")?.1.trim_end_matches(')').to_owned()));
-    signal.unwrap_or_else(|| output.status.to_string())
+    let signal = |line: &str| Some(format!("signal {}", line.split_once("(signal: ")?.1.trim_end_matches(')')));
+    said.lines().rev().find_map(signal).unwrap_or_else(|| output.status.to_string())
 }
 
 fn last_words(tests: &str, output: &Output) -> String {
