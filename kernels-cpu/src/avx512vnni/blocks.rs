@@ -86,6 +86,21 @@ impl Blocks for Q8_0 {
 
 pub(crate) enum Q4_0 {}
 
+impl Q4_0 {
+    /// Where the weights of four blocks are, a pair of bytes each: in the first 32 pairs that lie there, or, from 32 on, in
+    /// those from the fifth pair on. The first pair of a block's nine is its scale.
+    const WEIGHTS: [u16; 32] = {
+        let mut pairs = [0; 32];
+        let mut i = 0;
+        while i < 32 {
+            let pair = i / 8 * 9 + 1 + i % 8;
+            pairs[i as usize] = if pair < 32 { pair } else { 32 + pair - 4 };
+            i += 1;
+        }
+        pairs
+    };
+}
+
 impl Blocks for Q4_0 {
     const BYTES: usize = Format::Q4_0.block_bytes();
     const STEP: usize = 4;
@@ -95,12 +110,10 @@ impl Blocks for Q4_0 {
     #[inline]
     #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vnni,f16c")]
     unsafe fn products(blocks: *const u8, x: &Digits) -> __m512i {
-        // SAFETY: 16 bytes follow each scale; the loads are unaligned.
+        // SAFETY: the blocks are 72 bytes; the loads are unaligned.
         let pairs = unsafe {
-            let at = |block: usize| _mm_loadu_si128(blocks.add(block * Self::BYTES + 2).cast());
-            let first = _mm256_inserti128_si256::<1>(_mm256_castsi128_si256(at(0)), at(1));
-            let last = _mm256_inserti128_si256::<1>(_mm256_castsi128_si256(at(2)), at(3));
-            _mm512_inserti64x4::<1>(_mm512_castsi256_si512(first), last)
+            let [first, last] = [blocks, blocks.add(8)].map(|p| _mm512_loadu_si512(p.cast()));
+            _mm512_permutex2var_epi16(first, _mm512_loadu_si512(Self::WEIGHTS.as_ptr().cast()), last)
         };
         let nibble = _mm512_set1_epi8(0x0f);
         let w = [_mm512_and_si512(pairs, nibble), _mm512_and_si512(_mm512_srli_epi16::<4>(pairs), nibble)];
@@ -113,12 +126,10 @@ impl Blocks for Q4_0 {
     #[inline]
     #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vnni,f16c")]
     unsafe fn scales(blocks: *const u8) -> __m512 {
-        // SAFETY: each block starts with its scale.
-        let scales = unsafe {
-            let scales = _mm256_mask_set1_epi16(spread(blocks), 0x00f0, scale_bits(blocks.add(Self::BYTES)));
-            let scales = _mm256_mask_set1_epi16(scales, 0x0f00, scale_bits(blocks.add(2 * Self::BYTES)));
-            _mm256_mask_set1_epi16(scales, 0xf000, scale_bits(blocks.add(3 * Self::BYTES)))
-        };
+        // SAFETY: as above.
+        let words = unsafe { _mm512_loadu_si512(blocks.cast()) };
+        let first = _mm256_setr_epi16(0, 0, 0, 0, 9, 9, 9, 9, 18, 18, 18, 18, 27, 27, 27, 27);
+        let scales = _mm512_castsi512_si256(_mm512_permutexvar_epi16(_mm512_castsi256_si512(first), words));
         _mm512_cvtph_ps(scales)
     }
 }
