@@ -9,7 +9,7 @@
 use std::sync::{Arc, Mutex, PoisonError};
 
 use cost_model::{
-    compose::{Composer, Composition, Configuration, Scorer},
+    compose::{Composer, Composition, Configuration, Scorer, TermKind},
     curve::LeftOut,
     estimate::Interval,
     format::WeightFormat,
@@ -279,7 +279,7 @@ impl<'a> Token<'a> {
     fn parts(&self, composed: &Composition) -> Vec<PartRow> {
         let times = self.parts.lock().unwrap_or_else(PoisonError::into_inner);
         let row = |(part, times): (Part, &Vec<f64>)| {
-            let terms = composed.terms.iter().filter(|term| part_of(term.name) == part);
+            let terms = composed.terms.iter().filter(|term| part_of(term.kind) == part);
             let composed_ms = terms.map(|term| term.ms.median).sum();
             PartRow { part, measured_ms: timing::median(times).map_or(0.0, |t| 1e3 * t.median), composed_ms }
         };
@@ -288,15 +288,15 @@ impl<'a> Token<'a> {
 }
 
 /// Where a term of a composition is spent.
-fn part_of(term: &str) -> Part {
+fn part_of(term: TermKind) -> Part {
     match term {
-        "attention projections" => Part::Projections,
-        "KV cache" => Part::Cache,
-        "predictor" => Part::Predictor,
-        "selection" => Part::Selection,
-        "LM head" => Part::Head,
-        term if term.starts_with("FFN") => Part::Ffn,
-        _ => Part::Rest,
+        TermKind::AttentionProjections => Part::Projections,
+        TermKind::KvCache => Part::Cache,
+        TermKind::Predictor => Part::Predictor,
+        TermKind::Selection => Part::Selection,
+        TermKind::LmHead => Part::Head,
+        TermKind::Ffn | TermKind::FfnGateFirst | TermKind::FfnGateUp | TermKind::FfnDown => Part::Ffn,
+        TermKind::Small => Part::Rest,
     }
 }
 

@@ -8,6 +8,7 @@
 //! within an operator the ends add; different operators err independently, so across operators the
 //! half-widths add in quadrature. Uncertainty of the densities is not in the interval.
 
+mod term;
 mod terms;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -27,6 +28,9 @@ use crate::record::{Measurement, Record};
 use crate::sharing::Sharing;
 use crate::skew::Skew;
 
+pub(crate) use term::TermGroup;
+pub use term::{Term, TermKind};
+
 /// The policy that computes everything: no predictor runs and nothing is selected.
 pub const DENSE: &str = "dense";
 
@@ -36,10 +40,6 @@ pub fn policy_kind(policy: &str) -> &str {
 }
 
 const MS_PER_S: f64 = 1e3;
-/// Group of what is taken to run at memory bandwidth.
-pub(crate) const BANDWIDTH: &str = "bandwidth";
-/// Name of the term that grows with the context.
-pub(crate) const KV_CACHE: &str = "KV cache";
 
 /// Where a policy's scores come from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
@@ -87,24 +87,6 @@ pub struct Configuration {
     pub threads: usize,
     /// Instruction set.
     pub isa: String,
-}
-
-/// One summand of a token's time.
-#[derive(Clone, Debug, PartialEq, Serialize)]
-pub struct Term {
-    /// What it is.
-    pub name: &'static str,
-    /// Milliseconds per step: one token of every user.
-    pub ms: Interval,
-    /// Bytes read per step.
-    pub bytes: u64,
-    /// Whether any part lies beyond what was measured.
-    pub extrapolated: bool,
-    /// Where the time comes from.
-    pub origin: Origin,
-    /// Terms of one group err together; the groups err independently.
-    #[serde(skip)]
-    pub(crate) group: &'static str,
 }
 
 /// A composed token.
@@ -280,12 +262,12 @@ impl<'a> Composer<'a> {
             terms.push(self.selection(c)?);
         }
         if c.scorer == Scorer::Gate {
-            terms.push(self.ffn(c, &dealt, "FFN, gate first", Operator::FfnGateFirst)?);
+            terms.push(self.ffn(c, &dealt, TermKind::FfnGateFirst, Operator::FfnGateFirst)?);
         } else if self.measured_whole_alone(c) {
-            terms.push(self.ffn(c, &dealt, "FFN", Operator::Ffn)?);
+            terms.push(self.ffn(c, &dealt, TermKind::Ffn, Operator::Ffn)?);
         } else {
-            terms.push(self.ffn(c, &dealt, "FFN gate and up", Operator::GateUp)?);
-            terms.push(self.ffn(c, &dealt, "FFN down", Operator::Down)?);
+            terms.push(self.ffn(c, &dealt, TermKind::FfnGateUp, Operator::GateUp)?);
+            terms.push(self.ffn(c, &dealt, TermKind::FfnDown, Operator::Down)?);
         }
         terms.push(self.head(c, &dealt)?);
         terms.push(uncounted(c));
@@ -301,19 +283,20 @@ pub(crate) fn kv_cache_bytes(c: &Configuration) -> u64 {
 /// Norm weights and one embedding row: read, but too small to time.
 fn uncounted(c: &Configuration) -> Term {
     Term {
-        name: "norms, RoPE, softmax, embedding row",
+        kind: TermKind::Small,
         ms: Interval::ZERO,
         bytes: c.model.parameters().norms * 4 + c.format.row_bytes(c.model.hidden),
         extrapolated: false,
         origin: Origin::assumed("a few megabytes per token: taken as no time"),
-        group: "none",
+        group: TermGroup::Untimed,
     }
 }
 
 pub(crate) fn total(terms: &[Term]) -> Interval {
+    // By name: in another order of adding up, last digits would be others.
     let mut groups: BTreeMap<&str, Vec<Interval>> = BTreeMap::new();
     for term in terms {
-        groups.entry(term.group).or_default().push(term.ms);
+        groups.entry(term.group.as_str()).or_default().push(term.ms);
     }
     Interval::sum_independent(groups.into_values().map(Interval::sum_correlated))
 }
@@ -325,7 +308,7 @@ fn assumptions(c: &Configuration, terms: &[Term]) -> Vec<String> {
             .to_owned(),
         "norms, RoPE, softmax and sampling take no time".to_owned(),
     ];
-    if terms.iter().any(|term| term.group == BANDWIDTH) {
+    if terms.iter().any(|term| term.group == TermGroup::Bandwidth) {
         all.push(format!("attention over the cache runs at memory bandwidth, keys and values in {}", c.kv_format));
     }
     if terms::scores_are_free(c) {

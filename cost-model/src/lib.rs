@@ -57,7 +57,7 @@
 //!     isa: "avx2".into(),
 //! })?;
 //! for term in &token.terms {
-//!     println!("{:36} {:9.3} ms  {}", term.name, term.ms.median, term.origin);
+//!     println!("{:36} {:9.3} ms  {}", term.kind, term.ms.median, term.origin);
 //! }
 //!
 //! let machine = &record.machine;

@@ -2,7 +2,7 @@
 
 #![allow(clippy::unwrap_used, reason = "a test")]
 
-use cost_model::compose::{ComposeError, Composer, Composition, Configuration, DENSE, Scorer};
+use cost_model::compose::{ComposeError, Composer, Composition, Configuration, DENSE, Scorer, TermKind};
 use cost_model::estimate::Estimate;
 use cost_model::format::WeightFormat;
 use cost_model::model::ModelShape;
@@ -42,8 +42,8 @@ fn compose(c: &Configuration) -> Result<Composition, ComposeError> {
     Composer::new(&record()).unwrap().compose(c)
 }
 
-fn ms(composition: &Composition, name: &str) -> f64 {
-    let term = composition.terms.iter().find(|t| t.name == name).unwrap();
+fn ms(composition: &Composition, kind: TermKind) -> f64 {
+    let term = composition.terms.iter().find(|t| t.kind == kind).unwrap();
     term.ms.median
 }
 
@@ -58,17 +58,17 @@ fn dense_terms_are_the_law_summed_over_layers() {
     let composed = compose(&c).unwrap();
     let p = c.model.parameters();
     let bytes = |parameters: u64| parameters as f64 * 34.0 / 32.0;
-    let near = |name, expected: f64| {
-        let error = ms(&composed, name) / expected - 1.0;
-        assert!(error.abs() < TOLERANCE, "{name}: {error}");
+    let near = |kind, expected: f64| {
+        let error = ms(&composed, kind) / expected - 1.0;
+        assert!(error.abs() < TOLERANCE, "{kind}: {error}");
     };
-    near("attention projections", law_ms(320.0, bytes(p.attention())));
-    near("FFN gate and up", law_ms(80.0, bytes(p.gate + p.up)));
-    near("FFN down", law_ms(80.0, bytes(p.down)));
-    near("LM head", law_ms(1.0, bytes(p.head)));
+    near(TermKind::AttentionProjections, law_ms(320.0, bytes(p.attention())));
+    near(TermKind::FfnGateUp, law_ms(80.0, bytes(p.gate + p.up)));
+    near(TermKind::FfnDown, law_ms(80.0, bytes(p.down)));
+    near(TermKind::LmHead, law_ms(1.0, bytes(p.head)));
     // 80 layers x 1000 tokens x (key and value) x 8 heads x 128 x 2 bytes at 20 GB/s.
-    near("KV cache", 1e3 * 80.0 * 1000.0 * 4096.0 / 2e10);
-    assert!(composed.terms.iter().all(|t| t.name != "selection" && t.name != "predictor"));
+    near(TermKind::KvCache, 1e3 * 80.0 * 1000.0 * 4096.0 / 2e10);
+    assert!(composed.terms.iter().all(|t| t.kind != TermKind::Selection && t.kind != TermKind::Predictor));
     assert!(!composed.extrapolated());
     let sum: f64 = composed.terms.iter().map(|t| t.ms.median).sum();
     assert!((composed.ms_per_token.median / sum - 1.0).abs() < 1e-12);
@@ -83,26 +83,26 @@ fn every_layer_has_its_own_density() {
     let neurons: usize = (0..80).map(active).sum();
     let composed = compose(&c).unwrap();
     let expected = law_ms(80.0, (2 * neurons * 8704) as f64);
-    let error = ms(&composed, "FFN gate and up") / expected - 1.0;
+    let error = ms(&composed, TermKind::FfnGateUp) / expected - 1.0;
     assert!(error.abs() < TOLERANCE, "{error}");
-    assert!((ms(&composed, "selection") - 80.0 * 0.015).abs() < 1e-9);
+    assert!((ms(&composed, TermKind::Selection) - 80.0 * 0.015).abs() < 1e-9);
 }
 
 #[test]
 fn errors_add_within_an_operator_and_in_quadrature_across() {
     let composed = compose(&configuration(DENSE, 1.0)).unwrap();
     // Every input is +-2 %, so every group is; KV divides by bandwidth: 1/0.98 above.
-    let half = |name: &str| {
-        let term = composed.terms.iter().find(|t| t.name == name).unwrap();
+    let half = |kind: TermKind| {
+        let term = composed.terms.iter().find(|t| t.kind == kind).unwrap();
         (term.ms.high - term.ms.median, term.ms.median - term.ms.low)
     };
-    let gemv = half("attention projections").0 + half("LM head").0;
-    let others = ["FFN gate and up", "FFN down", "KV cache"].map(|n| half(n).0);
+    let gemv = half(TermKind::AttentionProjections).0 + half(TermKind::LmHead).0;
+    let others = [TermKind::FfnGateUp, TermKind::FfnDown, TermKind::KvCache].map(|n| half(n).0);
     let expected = others.iter().fold(gemv * gemv, |s, h| s + h * h).sqrt();
     let total = composed.ms_per_token;
     assert!(((total.high - total.median) / expected - 1.0).abs() < 1e-9);
-    let ffn = half("FFN down");
-    let relative = ffn.0 / ms(&composed, "FFN down");
+    let ffn = half(TermKind::FfnDown);
+    let relative = ffn.0 / ms(&composed, TermKind::FfnDown);
     assert!((relative - 0.02).abs() < 1e-4 && (ffn.0 / ffn.1 - 1.0).abs() < 1e-3);
 }
 
@@ -129,7 +129,7 @@ fn predictors_are_timed_between_ranks_and_counted_in_memory() {
     c.scorer = Scorer::LowRank(768);
     let with = compose(&c).unwrap();
     let bytes = 768.0 * (8192.0 + 28672.0) * 34.0 / 32.0;
-    let error = ms(&with, "predictor") / law_ms(80.0, 80.0 * bytes) - 1.0;
+    let error = ms(&with, TermKind::Predictor) / law_ms(80.0, 80.0 * bytes) - 1.0;
     assert!(error.abs() < TOLERANCE, "{error}");
     assert_eq!(with.memory.predictors, 80 * bytes as u64);
     assert_eq!(with.memory.total() - without.memory.total(), with.memory.predictors);
@@ -139,7 +139,7 @@ fn predictors_are_timed_between_ranks_and_counted_in_memory() {
 
     c.scorer = Scorer::LowRank(1919);
     let beyond = compose(&c).unwrap();
-    assert!(beyond.terms.iter().all(|t| t.extrapolated == (t.name == "predictor")));
+    assert!(beyond.terms.iter().all(|t| t.extrapolated == (t.kind == TermKind::Predictor)));
 }
 
 /// Where the gate scores, it is read whole, and only up and down by density: one term over the whole FFN.
@@ -158,9 +158,9 @@ fn a_gate_that_scores_is_read_whole() {
     c.scorer = Scorer::Gate;
     let composed = Composer::new(&record).unwrap().compose(&c).unwrap();
     let rows = 80.0 * (28672.0 + 2.0 * 2867.0);
-    let error = ms(&composed, "FFN, gate first") / law_ms(80.0, rows * 8704.0) - 1.0;
+    let error = ms(&composed, TermKind::FfnGateFirst) / law_ms(80.0, rows * 8704.0) - 1.0;
     assert!(error.abs() < TOLERANCE, "{error}");
-    assert!(composed.terms.iter().all(|t| t.name != "FFN down" && t.name != "predictor"));
+    assert!(composed.terms.iter().all(|t| t.kind != TermKind::FfnDown && t.kind != TermKind::Predictor));
     assert!(composed.assumptions.iter().all(|a| !a.contains("no predictor")));
     assert_eq!(composed.memory.predictors, 0);
 }
@@ -173,7 +173,7 @@ fn the_cache_is_as_wide_as_its_format() {
     c.kv_format = WeightFormat::F32;
     let wide = compose(&c).unwrap();
     assert_eq!(wide.memory.kv_cache, 2 * narrow.memory.kv_cache);
-    assert!((ms(&wide, "KV cache") / ms(&narrow, "KV cache") - 2.0).abs() < 1e-9);
+    assert!((ms(&wide, TermKind::KvCache) / ms(&narrow, TermKind::KvCache) - 2.0).abs() < 1e-9);
 }
 
 #[test]
@@ -192,7 +192,7 @@ fn memory_is_every_parameter_in_its_format() {
 #[test]
 fn another_threshold_of_a_measured_kind_is_flagged() {
     let composed = compose(&configuration("top-k:density=0.20", 0.2)).unwrap();
-    let term = composed.terms.iter().find(|t| t.name == "selection").unwrap();
+    let term = composed.terms.iter().find(|t| t.kind == TermKind::Selection).unwrap();
     assert!(term.extrapolated);
     assert!(term.origin.to_string().contains("top-k:density=0.10"), "{}", term.origin);
 }
@@ -209,7 +209,7 @@ fn selection_with_the_same_instruction_set_comes_first() {
     record.measurements.push(own);
     let composer = Composer::new(&record).unwrap();
     let composed = composer.compose(&configuration("top-k:density=0.10", 0.1)).unwrap();
-    assert!((ms(&composed, "selection") - 80.0 * 0.0075).abs() < 1e-9);
+    assert!((ms(&composed, TermKind::Selection) - 80.0 * 0.0075).abs() < 1e-9);
 }
 
 #[test]
@@ -280,14 +280,14 @@ fn a_measured_batch_composes_to_what_was_measured() {
     let batch = |batch| Configuration { batch, ..configuration("dense", 1.0) };
     let composer = Composer::new(&record).unwrap();
     let [one, eight, twenty] = [1, 8, 20].map(|tokens| composer.compose(&batch(tokens)).unwrap());
-    for part in ["FFN gate and up", "FFN down", "attention projections", "LM head"] {
+    for part in [TermKind::FfnGateUp, TermKind::FfnDown, TermKind::AttentionProjections, TermKind::LmHead] {
         assert!((ms(&eight, part) / ms(&one, part) - 3.0).abs() < 1e-3, "{part}");
     }
-    assert!((ms(&eight, "KV cache") / ms(&one, "KV cache") - 8.0).abs() < 1e-9);
+    assert!((ms(&eight, TermKind::KvCache) / ms(&one, TermKind::KvCache) - 8.0).abs() < 1e-9);
     assert!((eight.tok_s.median * eight.ms_per_token.median - 8000.0).abs() < 1e-6);
     // Three calls of seven: each shares what a batch of seven does.
     let seven = 1.0 + 2.0 * 6.0 / 7.0;
-    assert!((ms(&twenty, "LM head") / ms(&one, "LM head") / 3.0 - seven).abs() < 0.05);
+    assert!((ms(&twenty, TermKind::LmHead) / ms(&one, TermKind::LmHead) / 3.0 - seven).abs() < 0.05);
     assert_eq!(twenty.memory.kv_cache, 20 * one.memory.kv_cache);
 }
 

@@ -4,7 +4,7 @@
 
 mod synthetic;
 
-use cost_model::compose::DENSE;
+use cost_model::compose::{DENSE, TermKind};
 use cost_model::fit::fits;
 use cost_model::operator::Operator;
 use cost_model::page;
@@ -32,7 +32,7 @@ fn a_gpu_stands_beside_a_processor() {
         // 137 GB of f16 and 71 of q8_0 in 141 GB.
         assert!(row.fits);
         assert_eq!((row.usd_per_hour.value, row.usd_per_hour.origin.kind()), (2.6, "published"));
-        let ffn = row.terms.iter().find(|t| t.name == "FFN").unwrap();
+        let ffn = row.terms.iter().find(|t| t.kind == TermKind::Ffn).unwrap();
         let bytes = ffn.bytes as f64;
         let law = 1e3 * (80.0 * synthetic::START_S + synthetic::OVERHEAD * bytes / 4.4e12);
         assert!((ffn.ms.median / law - 1.0).abs() < 1e-9);
@@ -41,7 +41,7 @@ fn a_gpu_stands_beside_a_processor() {
     let policies: Vec<&str> = own().map(|r| r.configuration.policy.as_str()).collect();
     assert!(policies.contains(&"top-k:density=0.10") && policies.contains(&"fixed:0.02"));
     let dynamic = own().find(|r| r.configuration.policy == "dynamic:miss=0.05").unwrap();
-    let selection = dynamic.terms.iter().find(|t| t.name == "selection").unwrap();
+    let selection = dynamic.terms.iter().find(|t| t.kind == TermKind::Selection).unwrap();
     assert!(selection.extrapolated && selection.origin.to_string().contains("what moves its thresholds"));
     let kernels = report.kernels.iter().filter(|k| k.machine == gpu.machine.fingerprint);
     for kernel in kernels.filter(|k| k.measurement.operator == Operator::Ffn) {

@@ -133,7 +133,7 @@ fn part_table(key: &GridKey, part: &Parts) -> String {
     let rows = part.composition.terms.iter().map(|term| {
         let Interval { median, low, high } = term.ms;
         let mb = format!("{:.1}", term.bytes as f64 / BYTES_PER_MB);
-        vec![term.name.to_owned(), number(median), number(low), number(high), mb]
+        vec![term.kind.to_string(), number(median), number(low), number(high), mb]
     });
     let mut text = format!("{key} on {}\n{}", part.machine, table(&PART_HEADER, 1, rows));
     let c = &part.composition;
@@ -149,7 +149,7 @@ fn part_table(key: &GridKey, part: &Parts) -> String {
         number(part.usd_per_mtok),
     );
     for term in &part.composition.terms {
-        text += &format!("- {}: {}\n", term.name, term.origin);
+        text += &format!("- {}: {}\n", term.kind, term.origin);
     }
     for assumption in &part.composition.assumptions {
         text += &format!("- assumed: {assumption}\n");

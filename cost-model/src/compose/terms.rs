@@ -1,7 +1,7 @@
 //! The summands of a token's time, each read off the curve of its operator.
 
 use super::{
-    BANDWIDTH, ComposeError, Composer, Configuration, DENSE, KV_CACHE, MS_PER_S, Scorer, Term, kv_cache_bytes, list,
+    ComposeError, Composer, Configuration, DENSE, MS_PER_S, Scorer, Term, TermGroup, TermKind, kv_cache_bytes, list,
     policy_kind,
 };
 use crate::estimate::Interval;
@@ -51,18 +51,18 @@ impl Dealt<'_> {
 
 impl Composer<'_> {
     pub(super) fn attention(&self, c: &Configuration, dealt: &Dealt<'_>) -> Result<Term, ComposeError> {
-        self.projections(c, dealt, "attention projections", &c.model.attention(), c.model.layers)
+        self.projections(c, dealt, TermKind::AttentionProjections, &c.model.attention(), c.model.layers)
     }
 
     pub(super) fn head(&self, c: &Configuration, dealt: &Dealt<'_>) -> Result<Term, ComposeError> {
-        self.projections(c, dealt, "LM head", &[(c.model.vocab, c.model.hidden)], 1)
+        self.projections(c, dealt, TermKind::LmHead, &[(c.model.vocab, c.model.hidden)], 1)
     }
 
     fn projections(
         &self,
         c: &Configuration,
         dealt: &Dealt<'_>,
-        name: &'static str,
+        kind: TermKind,
         shapes: &[(usize, usize)],
         layers: usize,
     ) -> Result<Term, ComposeError> {
@@ -71,14 +71,14 @@ impl Composer<'_> {
             dealt.read(curves, (rows, cols), 1.0, c.format.bytes(rows, cols), dealt.tokens as f64)
         };
         let reads: Vec<Read> = shapes.iter().map(read).collect();
-        Ok(self.term(name, Operator::Gemv, curves, &reads, layers * dealt.calls))
+        Ok(self.term(kind, Operator::Gemv, curves, &reads, layers * dealt.calls))
     }
 
     pub(super) fn ffn(
         &self,
         c: &Configuration,
         dealt: &Dealt<'_>,
-        name: &'static str,
+        kind: TermKind,
         operator: Operator,
     ) -> Result<Term, ComposeError> {
         let curves = self.family(c, operator)?;
@@ -91,7 +91,7 @@ impl Composer<'_> {
             dealt.read(curves, shape, union, bytes(union), multiplicity)
         };
         let reads: Vec<Read> = c.densities.value.iter().map(layer).collect();
-        Ok(self.term(name, operator, curves, &reads, dealt.calls))
+        Ok(self.term(kind, operator, curves, &reads, dealt.calls))
     }
 
     /// Seconds of one layer's FFN for one token, by the share of its rows that are computed; they are named: no gate first.
@@ -121,26 +121,19 @@ impl Composer<'_> {
         let shape = (c.model.intermediate, c.model.hidden);
         let bytes = operator.weight_bytes(c.format, shape, 1.0, rank);
         let reads = [dealt.read(curves, shape, 1.0, bytes, dealt.tokens as f64)];
-        Ok(self.term("predictor", operator, curves, &reads, c.model.layers * dealt.calls))
+        Ok(self.term(TermKind::Predictor, operator, curves, &reads, c.model.layers * dealt.calls))
     }
 
     /// A term of reads, each `times` a step.
-    fn term(
-        &self,
-        name: &'static str,
-        operator: Operator,
-        curves: &FamilyCurves,
-        reads: &[Read],
-        times: usize,
-    ) -> Term {
+    fn term(&self, kind: TermKind, operator: Operator, curves: &FamilyCurves, reads: &[Read], times: usize) -> Term {
         let seconds = Interval::sum_correlated(reads.iter().map(|r| r.seconds));
         Term {
-            name,
+            kind,
             ms: seconds.scale(MS_PER_S * times as f64),
             bytes: reads.iter().map(|r| r.bytes).sum::<u64>() * times as u64,
             extrapolated: reads.iter().any(|r| r.extrapolated),
             origin: self.derived(&format!("{operator} curve, {} points", curves.by_bytes.points())),
-            group: operator.as_str(),
+            group: TermGroup::Of(operator),
         }
     }
 
@@ -158,7 +151,7 @@ impl Composer<'_> {
         let curves = &self.families[*family];
         let alone = curves.at((c.context_tokens, c.model.kv_width()), 1.0, bytes);
         let reads = [Read { seconds: alone.value, bytes, extrapolated: alone.extrapolated }];
-        Ok(self.term(KV_CACHE, Operator::Attention, curves, &reads, c.model.layers * c.batch))
+        Ok(self.term(TermKind::KvCache, Operator::Attention, curves, &reads, c.model.layers * c.batch))
     }
 
     fn kv_cache_at_bandwidth(&self, c: &Configuration) -> Result<Term, ComposeError> {
@@ -172,12 +165,12 @@ impl Composer<'_> {
         })?;
         let bytes = kv_cache_bytes(c) * c.batch as u64;
         Ok(Term {
-            name: KV_CACHE,
+            kind: TermKind::KvCache,
             ms: bandwidth.interval().divide(bytes as f64 * MS_PER_S),
             bytes,
             extrapolated: false,
             origin: self.derived("bytes over measured read bandwidth"),
-            group: BANDWIDTH,
+            group: TermGroup::Bandwidth,
         })
     }
 
@@ -213,12 +206,12 @@ impl Composer<'_> {
             ),
         };
         Ok(Term {
-            name: "selection",
+            kind: TermKind::Selection,
             ms: found.seconds.interval().scale(MS_PER_S * times as f64),
             bytes: found.weight_bytes() * times as u64,
             extrapolated: exact.is_none(),
             origin: Origin::derived(origin),
-            group: Operator::Select.as_str(),
+            group: TermGroup::Of(Operator::Select),
         })
     }
 

@@ -2,20 +2,19 @@
 
 use rayon::prelude::*;
 
-use crate::compose::{BANDWIDTH, Composer, Configuration, DENSE, KV_CACHE, Scorer, Term, total};
+use crate::compose::{Composer, Configuration, DENSE, Scorer, Term, TermGroup, TermKind, total};
 use crate::estimate::Interval;
 use crate::format::WeightFormat;
 use crate::memory::Memory;
 use crate::model::ModelShape;
-use crate::operator::Operator;
 use crate::report::PolicyOutcome;
 use crate::setting::Setting;
 
 use super::price::{Hour, Tag};
 use super::{Axes, GridError};
 
-/// Groups of terms that err together: one for each operator, and what runs at memory bandwidth.
-pub(crate) const GROUPS: usize = Operator::ALL.len() + 1;
+/// Groups of terms that err together.
+pub(crate) const GROUPS: usize = TermGroup::TIMED;
 
 /// Half of a 95 % interval over one standard deviation.
 const SIGMAS: f64 = 1.96;
@@ -136,7 +135,7 @@ impl Bench<'_> {
     /// A cell for every context: only the KV cache differs.
     fn contexts(&self, job: &Job) -> Result<Vec<Cell>, GridError> {
         let mut terms = self.composer.terms(&job.configuration)?;
-        let cache = terms.iter().position(|term| term.name == KV_CACHE);
+        let cache = terms.iter().position(|term| term.kind == TermKind::KvCache);
         let mut cells = Vec::with_capacity(self.axes.contexts.len());
         for &context_tokens in &self.axes.contexts {
             let configuration = Configuration { context_tokens, ..job.configuration.clone() };
@@ -152,7 +151,7 @@ impl Bench<'_> {
         let memory_bytes = Memory::of(c).total();
         let mut groups = [(0.0_f32, 0.0_f32); GROUPS];
         for term in terms {
-            let Some(at) = group(term.group) else { continue };
+            let Some(at) = term.group.timed() else { continue };
             let Interval { median, low, high } = term.ms.scale(self.slower);
             groups[at].0 += median as f32;
             groups[at].1 += ((high - low) / 2.0 / SIGMAS) as f32;
@@ -173,9 +172,4 @@ impl Bench<'_> {
             groups,
         })
     }
-}
-
-fn group(name: &str) -> Option<usize> {
-    let operator = || Operator::ALL.iter().position(|o| o.as_str() == name);
-    if name == BANDWIDTH { Some(Operator::ALL.len()) } else { operator() }
 }

@@ -3,12 +3,11 @@
 use rayon::prelude::*;
 use serde::Serialize;
 
-use crate::compose::{Composer, Configuration, DENSE, Scorer};
+use crate::compose::{Composer, Configuration, DENSE, Scorer, TermKind};
 use crate::estimate::Interval;
 use crate::format::WeightFormat;
 use crate::memory::Memory;
 use crate::model::ModelShape;
-use crate::operator::Operator;
 use crate::placement::{Dense, Layer, Link, Neurons, PlacementError, Problem};
 use crate::report::PolicyOutcome;
 use crate::setting::Setting;
@@ -202,13 +201,13 @@ struct WholeParts {
 impl SideBench<'_> {
     fn parts(&self, c: &Configuration) -> Result<WholeParts, GridError> {
         let terms = self.composer.terms(c)?;
-        let ms = |operators: &[&str]| {
-            let own = terms.iter().filter(|term| operators.contains(&term.name));
+        let ms = |kinds: &[TermKind]| {
+            let own = terms.iter().filter(|term| kinds.contains(&term.kind));
             own.map(|term| term.ms.median).sum::<f64>() * self.slower
         };
         let layers = c.model.layers as f64;
-        let beside = ["attention projections", crate::compose::KV_CACHE, Operator::Predictor.as_str(), "selection"];
-        Ok(WholeParts { layer_s: ms(&beside) / 1e3 / layers, head_s: ms(&["LM head"]) / 1e3 })
+        let beside_ffn = [TermKind::AttentionProjections, TermKind::KvCache, TermKind::Predictor, TermKind::Selection];
+        Ok(WholeParts { layer_s: ms(&beside_ffn) / 1e3 / layers, head_s: ms(&[TermKind::LmHead]) / 1e3 })
     }
 }
 

@@ -3,6 +3,7 @@
 
 use maud::{Markup, Render};
 
+use crate::compose::TermKind;
 use crate::report::policy_kind;
 
 use super::chart::{Glyph, Marker};
@@ -12,16 +13,17 @@ const KINDS: [&str; 10] =
     ["dense", "fixed", "per-layer", "top-k", "statistical-top-k", "top-p", "relative", "budget", "dynamic", "oracle"];
 
 /// Parts of a token in the order in which bars stack them.
-const PARTS: [(&str, &str); 8] = [
+const PARTS: [(TermKind, &str); 9] = [
     // One of a kind: whoever measures it whole has no parts of it.
-    ("FFN", "part-gate-up"),
-    ("FFN gate and up", "part-gate-up"),
-    ("FFN down", "part-down"),
-    ("attention projections", "part-attention"),
-    ("KV cache", "part-kv"),
-    ("predictor", "part-predictor"),
-    ("selection", "part-selection"),
-    ("LM head", "part-head"),
+    (TermKind::Ffn, "part-gate-up"),
+    (TermKind::FfnGateFirst, "part-gate-up"),
+    (TermKind::FfnGateUp, "part-gate-up"),
+    (TermKind::FfnDown, "part-down"),
+    (TermKind::AttentionProjections, "part-attention"),
+    (TermKind::KvCache, "part-kv"),
+    (TermKind::Predictor, "part-predictor"),
+    (TermKind::Selection, "part-selection"),
+    (TermKind::LmHead, "part-head"),
 ];
 
 /// The class that colours a policy.
@@ -64,7 +66,7 @@ pub(super) fn dash(format: &str) -> &'static str {
 }
 
 /// The parts of a token, with their classes, in stacking order.
-pub(super) fn parts() -> impl Iterator<Item = (&'static str, &'static str)> {
+pub(super) fn parts() -> impl Iterator<Item = (TermKind, &'static str)> {
     PARTS.into_iter()
 }
 

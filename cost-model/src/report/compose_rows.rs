@@ -210,7 +210,7 @@ fn group<'a>(groups: &mut Vec<(String, Vec<&'a str>)>, why: String, who: &'a str
 fn assumptions(composed: &Composition) -> Vec<String> {
     let mut all = composed.assumptions.clone();
     for term in composed.terms.iter().filter(|t| t.extrapolated && t.ms != Interval::ZERO) {
-        all.push(format!("{}: beyond what was measured ({})", term.name, term.origin));
+        all.push(format!("{}: beyond what was measured ({})", term.kind, term.origin));
     }
     all
 }

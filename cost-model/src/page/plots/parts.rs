@@ -3,7 +3,7 @@
 use maud::{Markup, html};
 use serde::Serialize;
 
-use crate::compose::Term;
+use crate::compose::{Term, TermKind};
 use crate::number::significant;
 use crate::origin::Origin;
 use crate::report::Row;
@@ -30,7 +30,7 @@ struct Milliseconds<'a> {
     model: &'a str,
     format: &'a str,
     policy: &'a str,
-    part: &'static str,
+    part: TermKind,
     ms_per_token: f64,
     ms_low: f64,
     ms_high: f64,
@@ -48,7 +48,7 @@ struct Gigabytes<'a> {
     model: &'a str,
     format: &'a str,
     policy: &'a str,
-    part: &'static str,
+    part: TermKind,
     read_gb_per_token: f64,
     read_gb_per_token_origin: &'static str,
     #[serde(skip)]
@@ -58,15 +58,15 @@ struct Gigabytes<'a> {
 /// A piece of a bar.
 struct Piece<'a> {
     policy: &'a str,
-    part: &'static str,
+    part: TermKind,
     length: f64,
     origin: &'a Origin,
 }
 
 /// Time and reading of each format side by side, every bar of a quantity to one scale.
 pub(in super::super) fn parts<'a>(panel: &Panel<'a>) -> Group<'a> {
-    let used = |name: &str| panel.rows.iter().any(|(_, r)| r.terms.iter().any(|t| t.name == name));
-    let keys = kind::parts().filter(|(name, _)| used(name));
+    let used = |part: TermKind| panel.rows.iter().any(|(_, r)| r.terms.iter().any(|t| t.kind == part));
+    let keys = kind::parts().filter(|(part, _)| used(*part));
     let longest = |of: fn(&Row) -> f64| panel.rows.iter().map(|(_, r)| of(r)).fold(0.0, f64::max);
     let (most_ms, most_gb) = (longest(|r| r.configuration.ms_per_token), longest(gb_per_token));
     let formats = panel.formats();
@@ -89,7 +89,7 @@ pub(in super::super) fn parts<'a>(panel: &Panel<'a>) -> Group<'a> {
     };
     Group {
         subject: panel.subject(),
-        legend: keys.map(|(name, class)| Key::new(Sign::Fill(class.to_owned()), name)).collect(),
+        legend: keys.map(|(part, class)| Key::new(Sign::Fill(class.to_owned()), part.as_str())).collect(),
         graphs: formats.iter().flat_map(graphs).collect(),
     }
 }
@@ -101,7 +101,7 @@ fn milliseconds<'a>(row: &'a Row, term: &Term) -> Milliseconds<'a> {
         model: &c.model,
         format: &c.format,
         policy: &c.policy,
-        part: term.name,
+        part: term.kind,
         ms_per_token: term.ms.median,
         ms_low: term.ms.low,
         ms_high: term.ms.high,
@@ -119,7 +119,7 @@ fn gigabytes<'a>(row: &'a Row, term: &Term) -> Gigabytes<'a> {
         model: &c.model,
         format: &c.format,
         policy: &c.policy,
-        part: term.name,
+        part: term.kind,
         read_gb_per_token: term.bytes as f64 / BYTES_PER_GB / c.batch as f64,
         read_gb_per_token_origin: origin.kind(),
         origin,
@@ -136,7 +136,7 @@ fn origin(row: &Row, term: &Term) -> Origin {
 
 /// Of the parts only the FFN's depend on how much is computed.
 fn resting_on_density(origin: Origin, row: &Row, term: &Term) -> Origin {
-    if term.name.starts_with("FFN") { origin.resting_on(&[&row.density_origin]) } else { origin }
+    if term.kind.is_ffn() { origin.resting_on(&[&row.density_origin]) } else { origin }
 }
 
 impl Milliseconds<'_> {
@@ -188,10 +188,10 @@ fn bars<'a>(pieces: impl Iterator<Item = Piece<'a>>, what: &str, unit: &str, lon
 fn stacked(stack: &[Piece<'_>], total: f64, unit: &str, (left, top): (f64, f64), scale: f64) -> Markup {
     let mut x = left;
     let mut segments = Vec::new();
-    for (name, class) in kind::parts() {
-        let Some(piece) = stack.iter().find(|piece| piece.part == name) else { continue };
+    for (part, class) in kind::parts() {
+        let Some(piece) = stack.iter().find(|piece| piece.part == part) else { continue };
         let (width, share) = (piece.length * scale, 100.0 * piece.length / total);
-        let tip = format!("{name}: {} {unit}, {share:.1} %; {}", significant(piece.length, 3), piece.origin);
+        let tip = format!("{part}: {} {unit}, {share:.1} %; {}", significant(piece.length, 3), piece.origin);
         segments.push((x, width, class, tip));
         x += width;
     }
