@@ -8,7 +8,6 @@ mod cell;
 mod hybrid;
 mod key;
 mod parts;
-mod price;
 mod projection;
 mod row;
 mod score;
@@ -19,7 +18,6 @@ pub(crate) use cell::GROUPS;
 pub use hybrid::HybridPlacement;
 pub use key::{GridKey, GridKeyError};
 pub use parts::Parts;
-pub use price::Hour;
 pub use projection::Projection;
 pub use row::{GridRow, write_grid_csv};
 pub(crate) use score::Draw;
@@ -30,7 +28,7 @@ use serde::Serialize;
 use crate::compose::{ComposeError, Composer, DENSE};
 use crate::machine::Machine;
 use crate::model::ModelShape;
-use crate::money::{MoneyError, Prices};
+use crate::money::{MoneyError, Prices, Upkeep};
 use crate::placement::PlacementError;
 use crate::record::Record;
 use crate::report::PolicyOutcome;
@@ -39,7 +37,6 @@ use crate::skew::SkewError;
 
 use cell::Bench;
 use hybrid::{Hybrid, SideBench};
-use price::Tag;
 
 /// Why there is no grid.
 #[derive(Debug, thiserror::Error)]
@@ -117,14 +114,11 @@ impl Grid {
         let prices = Prices::own()?;
         let composers = records.iter().map(Composer::new).collect::<Result<Vec<_>, _>>()?;
         for (record, composer) in records.iter().zip(&composers) {
-            let machine = &record.machine;
-            let own = scenario.owned_machine(machine);
-            let tag = Tag { prices: &prices, machine, own, given: scenario.usd_per_hour.as_ref() };
             let bench = Bench {
-                machine: grid.add_machine(machine, Basis::Measured),
+                machine: grid.add_machine(&record.machine, Basis::Measured),
                 composer,
                 axes: &scenario.grid.value,
-                prices: tag,
+                upkeep: scenario.upkeep(&prices, &record.machine),
                 slower: 1.0,
             };
             grid.add_cells(scenario, &bench, true)?;
@@ -133,12 +127,12 @@ impl Grid {
             for projection in &scenario.gpus.value {
                 let Some(slower) = projection.slower(&record.machine) else { continue };
                 let machine = projection.machine(&record.machine);
-                let tag =
-                    Tag { prices: &prices, machine: &machine, own: scenario.owned_machine(&machine), given: None };
+                // A given price is that of the machine that was measured.
+                let upkeep = Upkeep { given: None, ..scenario.upkeep(&prices, &machine) };
                 let axes = scenario.grid.value.fewer(scenario.context_tokens.value);
                 let at = grid.add_machine(&machine, Basis::Projected);
-                grid.add_cells(scenario, &Bench { machine: at, composer, axes: &axes, prices: tag, slower }, false)?;
-                let gpu = SideBench { composer, slower, prices: tag };
+                grid.add_cells(scenario, &Bench { machine: at, composer, axes: &axes, upkeep, slower }, false)?;
+                let gpu = SideBench { composer, slower, upkeep };
                 grid.add_hybrids(scenario, gpu, &projection.name, projection.memory_bytes, &composers, &prices)?;
             }
         }
@@ -179,9 +173,7 @@ impl Grid {
     ) -> Result<(), GridError> {
         for composer in composers.iter().filter(|c| c.record().machine.measured_gpu().is_none()) {
             let machine = &composer.record().machine;
-            let given = scenario.usd_per_hour.as_ref();
-            let tag = Tag { prices, machine, own: scenario.owned_machine(machine), given };
-            let cpu = SideBench { composer, slower: 1.0, prices: tag };
+            let cpu = SideBench { composer, slower: 1.0, upkeep: scenario.upkeep(prices, machine) };
             let at = self.machines.len();
             let hybrid = Hybrid { machine: at, gpu, cpu, gpu_bytes };
             let axes = &scenario.grid.value;

@@ -1,8 +1,11 @@
 //! Dollars per hour and per million tokens.
 
 mod owned;
+mod upkeep;
 
 pub use owned::Owned;
+pub use upkeep::Hour;
+pub(crate) use upkeep::Upkeep;
 
 use serde::{Deserialize, Serialize};
 
@@ -20,8 +23,6 @@ const CHEAP_YARDSTICK: (&str, &str) = ("CPU", "Verda 180V.720G");
 /// What a GPU without an offer of its own is priced as, by the memory that it has.
 const GPU_YARDSTICK: (&str, u64) = ("H100", 80_000_000_000);
 
-const SECONDS_PER_HOUR: f64 = 3600.0;
-const TOKENS_PER_MTOK: f64 = 1e6;
 const BYTES_PER_GB: f64 = 1e9;
 const BYTES_PER_GIB: f64 = (1_u64 << 30) as f64;
 
@@ -323,25 +324,15 @@ fn names_gpu(item: &str, name: &str) -> bool {
     item.split('-').all(said)
 }
 
-/// USD per million tokens: `usd_per_hour / (tok_s * 3600 * utilisation) * 1e6`.
+/// USD per million tokens of what costs nothing beside the price of its hours:
+/// `usd_per_hour / utilisation / (tok_s * 3600) * 1e6`.
 ///
 /// `utilisation` is the share of paid hours in which tokens are made.
 ///
 /// # Errors
 /// [`MoneyError::Range`]
 pub fn usd_per_mtok(usd_per_hour: f64, tok_s: Interval, utilisation: f64) -> Result<Interval, MoneyError> {
-    let range = |what, value, wanted| MoneyError::Range { what, value, wanted };
-    if !(usd_per_hour.is_finite() && usd_per_hour >= 0.0) {
-        return Err(range("usd_per_hour", usd_per_hour, "at least 0"));
-    }
-    if !(utilisation > 0.0 && utilisation <= 1.0) {
-        return Err(range("utilisation", utilisation, "0 < u <= 1"));
-    }
-    if !(tok_s.low > 0.0 && tok_s.high.is_finite()) {
-        return Err(range("tok_s", tok_s.low, "more than 0"));
-    }
-    let per_second = SECONDS_PER_HOUR * utilisation;
-    Ok(tok_s.divide(usd_per_hour / per_second * TOKENS_PER_MTOK))
+    Hour::costing(usd_per_hour).usual_usd_per_mtok(utilisation, tok_s)
 }
 
 #[cfg(test)]

@@ -160,7 +160,7 @@ pub struct Row {
     pub ms_per_token: Sourced<Interval>,
     /// The same for the token at the 95th percentile of density.
     pub p95: Option<Tail>,
-    /// Price of a machine that holds the configuration.
+    /// Price of an hour of a machine that holds the configuration; of an owned one, what it costs while it stands.
     pub usd_per_hour: Sourced<f64>,
     /// USD per million tokens; assumed if the price, the utilisation or the densities are.
     pub usd_per_mtok: Sourced<Interval>,

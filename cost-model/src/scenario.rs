@@ -17,7 +17,7 @@
 //! | `tok_s_user` | 5 | nor is one whose reader waits longer |
 //! | `[grid]` | | what the question is answered over: `policies`, `formats`, `ranks`, `contexts`, `batches` |
 //! | `[[gpu]]` | see [`Projection`] | GPUs by their data sheets, from which a measured one is scaled; `gpu = []` for none |
-//! | `[[owned]]` | none | what owning a machine costs: see [`Owned`] |
+//! | `[[owned]]` | none | what owning a machine costs, before `usd_per_hour` and any rent: see [`Owned`] |
 
 use std::path::Path;
 
@@ -27,7 +27,7 @@ use crate::format::{UnknownFormat, WeightFormat};
 use crate::grid::{Axes, Projection};
 use crate::machine::Machine;
 use crate::model::{ModelShape, UnknownModel};
-use crate::money::Owned;
+use crate::money::{Owned, Prices, Upkeep};
 use crate::origin::{Origin, Sourced};
 
 /// Policies composed if the scenario names none.
@@ -328,6 +328,11 @@ impl Scenario {
     /// What owning this machine costs, if the scenario says.
     pub fn owned_machine(&self, machine: &Machine) -> Option<&Owned> {
         self.owned.iter().find(|own| own.machine == machine.fingerprint || own.machine == machine.name())
+    }
+
+    /// What a machine costs here.
+    pub(crate) fn upkeep<'a>(&'a self, prices: &'a Prices, machine: &'a Machine) -> Upkeep<'a> {
+        Upkeep { prices, machine, owned: self.owned_machine(machine), given: self.usd_per_hour.as_ref() }
     }
 
     fn resolve(file: File, r: &Reader<'_>) -> Result<Self, ScenarioError> {

@@ -57,7 +57,7 @@ pub struct ConfigurationRow {
     pub read_gb_per_step: f64,
     /// Gigabytes (1e9) resident.
     pub memory_gb: f64,
-    /// Price of the machine.
+    /// Price of the machine; of an owned one, what it costs while it stands.
     pub usd_per_hour: f64,
     /// Where the price comes from.
     pub usd_per_hour_origin: &'static str,
@@ -84,9 +84,9 @@ pub struct ConfigurationRow {
 /// What a row holds beyond the composition.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Worth {
-    /// Price of the machine.
+    /// Price of the machine; of an owned one, what it costs while it stands.
     pub usd_per_hour: Sourced<f64>,
-    /// [`crate::money::usd_per_mtok`]
+    /// USD per million tokens: [`crate::money::Hour`].
     pub usd_per_mtok: Interval,
     /// Share of output mass left out, if known.
     pub missed_mass: Option<f64>,

@@ -8,7 +8,8 @@ use cost_model::anchors::Anchors;
 use cost_model::answer::decide::Demand;
 use cost_model::answer::group::Grouping;
 use cost_model::answer::{Answer, Cost, ModelAnswer, write_correlations_csv};
-use cost_model::grid::{Assumptions, Basis, Cell, Grid, GridKey, write_grid_csv};
+use cost_model::grid::{Assumptions, Basis, Cell, Grid, GridKey, GridRow, write_grid_csv};
+use cost_model::page;
 use cost_model::record::Record;
 use cost_model::report::{PerForm, PolicyOutcome, Report};
 use cost_model::scenario::Scenario;
@@ -23,6 +24,32 @@ fn records() -> [Record; 2] {
 
 fn scenario(more: &str) -> Scenario {
     Scenario::parse(&format!("{more}\n{TEXT}"), "s.toml").unwrap()
+}
+
+/// With tables after all else.
+fn scenario_with(tables: &str) -> Scenario {
+    Scenario::parse(&format!("{TEXT}\n{tables}"), "s.toml").unwrap()
+}
+
+/// A kilowatt for four years.
+fn owned(record: &Record, price_usd: f64, usd_per_kwh: f64) -> String {
+    let machine = &record.machine.fingerprint;
+    format!(
+        "[[owned]]\nmachine = \"{machine}\"\nprice_usd = {price_usd}\nyears = 4\nwatts = 1000\npue = 1.2\n\
+         usd_per_kwh = {usd_per_kwh}"
+    )
+}
+
+fn report(scenario: &Scenario) -> Report {
+    let generated = "2026-01-01T00:00:00Z".parse().unwrap();
+    Report::build(&records(), scenario, &synthetic::outcomes(MODEL), generated, vec![]).unwrap()
+}
+
+/// The rows of the grid without what follows from them.
+fn grid_rows(scenario: &Scenario) -> Vec<GridRow> {
+    let grid = Grid::compose(&records(), scenario, &synthetic::outcomes(MODEL)).unwrap();
+    let bounds = Anchors::own().unwrap().for_task("HumanEval, batched").cloned().unwrap();
+    grid.rows(&grid.score(&grid.of_model(MODEL), &Assumptions::of(scenario, bounds)))
 }
 
 fn answer(more: &str) -> Answer {
@@ -79,28 +106,81 @@ fn a_row_is_what_its_configuration_composes_to_by_itself() {
     }
 }
 
+/// Of any machine, whoever pays for it.
 #[test]
 fn one_user_of_the_grid_is_a_row_of_the_report() {
-    let outcomes = synthetic::outcomes(MODEL);
-    let scenario = scenario("predictor_rank = 1024");
-    let report =
-        Report::build(&records(), &scenario, &outcomes, "2026-01-01T00:00:00Z".parse().unwrap(), vec![]).unwrap();
-    let answer = Answer::of(&records(), &scenario, &outcomes).unwrap();
-    let rows = answer.grid.rows(&model(&answer).scores);
-    let mut met = 0;
-    for row in &report.rows {
-        let c = &row.configuration;
-        let same = |r: &&cost_model::grid::GridRow| {
-            let place = (r.machine.as_str(), r.policy.as_str(), r.format.as_str(), r.context, r.batch);
-            place == (&c.machine, &c.policy, &c.format, c.context_tokens, 1)
-                && (r.predictor_rank.unwrap_or(0) == c.predictor_rank.unwrap_or(0))
-        };
-        let Some(own) = rows.iter().find(same) else { continue };
-        assert_eq!((own.ms_per_token, own.memory_gb), (c.ms_per_token, c.memory_gb));
-        assert!((own.usd_per_mtok / c.usd_per_mtok - 1.0).abs() < 1e-9, "{own:?}");
-        met += 1;
+    let owned = owned(&synthetic::large(), 20_000.0, 0.13);
+    for (keys, tables) in [("", ""), ("usd_per_hour = 0.7", ""), ("", owned.as_str())] {
+        let text = format!("predictor_rank = 1024\n{keys}\n{TEXT}\n{tables}");
+        let scenario = Scenario::parse(&text, "s.toml").unwrap();
+        let report = report(&scenario);
+        let rows = grid_rows(&scenario);
+        let mut met = 0;
+        for row in &report.rows {
+            let c = &row.configuration;
+            let same = |r: &&GridRow| {
+                let place = (r.machine.as_str(), r.policy.as_str(), r.format.as_str(), r.context, r.batch);
+                place == (&c.machine, &c.policy, &c.format, c.context_tokens, 1)
+                    && (r.predictor_rank.unwrap_or(0) == c.predictor_rank.unwrap_or(0))
+            };
+            let Some(own) = rows.iter().find(same) else { continue };
+            assert_eq!((own.ms_per_token, own.memory_gb), (c.ms_per_token, c.memory_gb));
+            assert_eq!((own.usd_per_hour, own.usd_per_mtok), (c.usd_per_hour, c.usd_per_mtok));
+            met += 1;
+        }
+        assert!(met > 20, "{met}");
     }
-    assert!(met > 20, "{met}");
+}
+
+/// An owner who has no electricity to pay is a landlord of their own, at the price that standing costs them.
+#[test]
+fn owned_and_rented_at_one_price_agree_in_every_digit() {
+    let record = synthetic::large();
+    for price in [35_040.0, 12_345.678, 1e-3] {
+        let owned = scenario_with(&owned(&record, price, 0.0));
+        let standing = owned.owned[0].standing_usd_per_hour();
+        let rented = scenario(&format!("usd_per_hour = {standing}"));
+        let rows = |scenario: &Scenario| {
+            let report = report(scenario);
+            let own = report.rows.into_iter().filter(|r| r.configuration.machine == record.machine.fingerprint);
+            own.map(|r| (r.usd_per_hour.value, r.usd_per_mtok.value, r.configuration)).collect::<Vec<_>>()
+        };
+        let [own, other] = [rows(&owned), rows(&rented)];
+        assert!(own.len() > 20);
+        assert_eq!(own, other);
+        let grid = |scenario: &Scenario| {
+            let own = grid_rows(scenario).into_iter().filter(|r| r.machine == record.machine.fingerprint);
+            own.map(|r| (r.configuration, r.usd_per_hour, r.usd_per_mtok, r.usd_per_solved)).collect::<Vec<_>>()
+        };
+        assert_eq!(grid(&owned), grid(&rented));
+    }
+}
+
+/// What an owner pays is what they said: not measured, not published, and of that machine alone.
+#[test]
+fn an_owner_is_named_where_prices_are() {
+    let (record, other) = (synthetic::large(), synthetic::small());
+    let report = report(&scenario_with(&owned(&record, 35_040.0, 0.1)));
+    let of = |record: &Record| {
+        let fingerprint = record.machine.fingerprint.clone();
+        report.rows.iter().filter(move |r| r.configuration.machine == fingerprint)
+    };
+    for row in of(&record) {
+        let (origin, usd) = (row.usd_per_hour.origin.to_string(), row.usd_per_mtok.origin.to_string());
+        assert!(origin.starts_with("assumed: what") && origin.contains("35040 USD over 4 years"), "{origin}");
+        assert!(usd.starts_with("assumed") && usd.contains("per hour of work"), "{usd}");
+        assert_eq!(row.configuration.usd_per_hour, 1.0);
+        // A dollar an hour to stand, at half of the hours, and a kilowatt at PUE 1.2 for those.
+        let expected = (1.0 / 0.5 + 0.12) / (row.configuration.tok_s * 3600.0) * 1e6;
+        assert!((row.usd_per_mtok.value.median / expected - 1.0).abs() < 1e-12);
+        assert!(row.usd_per_mtok.value.low < row.usd_per_mtok.value.median);
+    }
+    assert!(of(&other).all(|row| !row.usd_per_hour.origin.to_string().contains("owner")));
+    let first = of(&record).next().unwrap();
+    let alone = Report::build(&[record], &report.scenario, &[], report.generated, vec![]).unwrap();
+    assert!(alone.headline[1].starts_with("At what it costs its owner"), "{:?}", alone.headline);
+    let html = page::html(&report);
+    assert!(html.contains("35040 USD over 4 years") && first.fits);
 }
 
 #[test]
@@ -164,10 +244,7 @@ fn intervals_hold_their_medians_and_groups_make_up_the_whole() {
 #[test]
 fn an_owner_pays_for_standing_and_for_work() {
     let name = synthetic::large().machine.fingerprint;
-    let owned = format!(
-        "{TEXT}\n[[owned]]\nmachine = \"{name}\"\nprice_usd = 35040\nyears = 4\nwatts = 1000\npue = 1.2\nusd_per_kwh = 0.1"
-    );
-    let scenario = Scenario::parse(&owned, "s.toml").unwrap();
+    let scenario = scenario_with(&owned(&synthetic::large(), 35_040.0, 0.1));
     let answer = Answer::of(&records(), &scenario, &synthetic::outcomes(MODEL)).unwrap();
     let rows = answer.grid.rows(&model(&answer).scores);
     let (own, other): (Vec<_>, Vec<_>) = rows.iter().partition(|r| r.machine == name);

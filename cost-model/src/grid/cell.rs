@@ -7,10 +7,10 @@ use crate::estimate::Interval;
 use crate::format::WeightFormat;
 use crate::memory::Memory;
 use crate::model::ModelShape;
+use crate::money::{Hour, Upkeep};
 use crate::report::PolicyOutcome;
 use crate::setting::Setting;
 
-use super::price::{Hour, Tag};
 use super::{Axes, GridError};
 
 /// Groups of terms that err together.
@@ -67,7 +67,7 @@ pub(super) struct Bench<'a> {
     pub(super) machine: usize,
     pub(super) composer: &'a Composer<'a>,
     pub(super) axes: &'a Axes,
-    pub(super) prices: Tag<'a>,
+    pub(super) upkeep: Upkeep<'a>,
     /// Times over those of the curves.
     pub(super) slower: f64,
 }
@@ -166,8 +166,8 @@ impl Bench<'_> {
             threads: c.threads,
             ms: total(terms).scale(self.slower),
             memory_bytes,
-            hour: self.prices.hour(memory_bytes)?,
-            watts: self.prices.own.map(|own| own.watts * own.pue),
+            hour: self.upkeep.hour(memory_bytes)?,
+            watts: self.upkeep.owned.map(|own| own.watts * own.pue),
             extrapolated: self.slower != 1.0 || terms.iter().any(|term| term.extrapolated),
             groups,
         })

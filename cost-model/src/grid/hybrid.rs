@@ -8,13 +8,13 @@ use crate::estimate::Interval;
 use crate::format::WeightFormat;
 use crate::memory::Memory;
 use crate::model::ModelShape;
+use crate::money::{Hour, Upkeep};
 use crate::placement::{Dense, Layer, Link, Neurons, PlacementError, Problem};
 use crate::report::PolicyOutcome;
 use crate::setting::Setting;
 
 use super::GridError;
 use super::cell::{Cell, GROUPS};
-use super::price::{Hour, Tag};
 
 /// Neurons that move together: 14 blocks of a 70B's layer, which are placed in a few milliseconds.
 const PER_BLOCK: usize = 2048;
@@ -32,7 +32,7 @@ const SD: f64 = 0.1;
 pub(super) struct SideBench<'a> {
     pub(super) composer: &'a Composer<'a>,
     pub(super) slower: f64,
-    pub(super) prices: Tag<'a>,
+    pub(super) upkeep: Upkeep<'a>,
 }
 
 /// Both.
@@ -179,15 +179,14 @@ impl Hybrid<'_> {
 
     /// One GPU, and as much of a processor as holds what is not on it.
     fn hour(&self, need: u64, free: u64) -> Result<Hour, GridError> {
-        let gpu = self.gpu.prices.hour(free)?;
-        let cpu = self.cpu.prices.hour(need - free)?;
+        let gpu = self.gpu.upkeep.hour(free)?;
+        let cpu = self.cpu.upkeep.hour(need - free)?;
         Ok(Hour {
             usual: gpu.usual + cpu.usual,
             low: gpu.low + cpu.low,
             high: gpu.high + cpu.high,
             working: gpu.working + cpu.working,
             devices: 1,
-            published: false,
         })
     }
 }

@@ -1,13 +1,12 @@
 //! One configuration, part by part: what its row in the grid was made of.
 
 use crate::compose::{Composer, Composition, Configuration, DENSE};
-use crate::money::Prices;
+use crate::money::{Hour, Prices};
 use crate::record::Record;
 use crate::report::PolicyOutcome;
 use crate::scenario::Scenario;
 use crate::setting::Setting;
 
-use super::price::{Hour, Tag};
 use super::{GridError, GridKey};
 
 /// A composed configuration on one machine.
@@ -53,10 +52,8 @@ pub(super) fn of(
         Ok(composition) => composition,
         Err(why) => return Ok(Err(format!("{machine}: {why}"))),
     };
-    let own = scenario.owned_machine(&record.machine);
     let prices = Prices::own()?;
-    let tag = Tag { prices: &prices, machine: &record.machine, own, given: scenario.usd_per_hour.as_ref() };
-    let hour = tag.hour(composition.memory.total())?;
+    let hour = scenario.upkeep(&prices, &record.machine).hour(composition.memory.total())?;
     let usd_per_mtok = hour.usd_per_mtok(hour.usual, scenario.utilisation.value, composition.tok_s.median);
     Ok(Ok(Parts { machine, composition, hour, usd_per_mtok }))
 }

@@ -53,7 +53,7 @@ pub struct GridRow {
     pub memory_gb: f64,
     /// Machines or GPUs that hold it.
     pub devices: u32,
-    /// Price of those.
+    /// Price of those; owned, what they cost while they stand.
     pub usd_per_hour: f64,
     /// USD per million tokens.
     pub usd_per_mtok: f64,

@@ -1,5 +1,7 @@
 //! What a machine costs its owner.
 
+use std::fmt;
+
 use serde::{Deserialize, Serialize};
 
 const HOURS_PER_YEAR: f64 = 8760.0;
@@ -8,7 +10,7 @@ const W_PER_KW: f64 = 1e3;
 /// A machine of one's own: an `[[owned]]` table of a scenario.
 ///
 /// Standing still it costs `price / (years * 8760) + maintenance * price / 8760` USD an hour; at work, beside that,
-/// `kW * PUE * USD per kWh`. "Beyond Benchmarks: The Economics of AI Inference" has the same terms.
+/// `kW * PUE * USD per kWh`. `Display` says so with its numbers. "Beyond Benchmarks: The Economics of AI Inference" has the same terms.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Owned {
@@ -66,6 +68,18 @@ impl Owned {
             }
             None => Ok(()),
         }
+    }
+}
+
+impl fmt::Display for Owned {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { machine, price_usd, years, watts, pue, usd_per_kwh, maintenance_per_year } = self;
+        let working = self.working_usd_per_hour();
+        write!(
+            f,
+            "what {machine} costs its owner while it stands: {price_usd} USD over {years} years, {maintenance_per_year} of that \
+             a year for repairs; an hour of work costs {working:.4} USD beside it, {watts} W x PUE {pue} at {usd_per_kwh} USD a kWh"
+        )
     }
 }
 

@@ -195,6 +195,7 @@ fn scenario(s: &Scenario) -> Vec<(&'static str, String, Origin)> {
     let given = |key, value: &Option<Sourced<f64>>| value.clone().map(|v| (key, v.value.to_string(), v.origin));
     all.extend(given("usd_per_hour", &s.usd_per_hour));
     all.extend(given("dense_accuracy", &s.dense_accuracy));
+    all.extend(s.owned.iter().map(|own| ("owned", own.machine.clone(), Origin::assumed(own.to_string()))));
     all
 }
 

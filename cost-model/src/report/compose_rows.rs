@@ -4,7 +4,7 @@ use crate::compose::{ComposeError, Composer, Composition, Configuration, DENSE, 
 use crate::estimate::Interval;
 use crate::format::WeightFormat;
 use crate::model::ModelShape;
-use crate::money::{Prices, usd_per_mtok};
+use crate::money::{Prices, Upkeep};
 use crate::origin::{Origin, Sourced};
 use crate::quality::{Accuracy, sparse_humaneval};
 use crate::record::Record;
@@ -32,7 +32,8 @@ pub(super) fn compose(
             let skew = model.skew()?;
             for format in &scenario.formats.value {
                 let (format, skew) = (*format, skew.clone());
-                let bench = Bench { composer: &composer, scenario, prices: &prices, model, format, accuracies, skew };
+                let upkeep = scenario.upkeep(&prices, &record.machine);
+                let bench = Bench { composer: &composer, scenario, upkeep, model, format, accuracies, skew };
                 bench.rows(outcomes, &mut rows, notes)?;
             }
         }
@@ -44,7 +45,7 @@ pub(super) fn compose(
 struct Bench<'a> {
     composer: &'a Composer<'a>,
     scenario: &'a Scenario,
-    prices: &'a Prices,
+    upkeep: Upkeep<'a>,
     model: &'a ModelShape,
     format: WeightFormat,
     accuracies: &'a [DenseAccuracy],
@@ -105,12 +106,16 @@ impl Bench<'_> {
         let composed = self.composer.compose(&configuration)?;
         let machine = &self.composer.record().machine;
         let need = composed.memory.total();
-        let usd_per_hour = self.usd_per_hour(need)?;
+        let (usd_per_hour, hour) = (self.upkeep.usd_per_hour(need)?, self.upkeep.hour(need)?);
         let utilisation = &self.scenario.utilisation;
-        let usd = usd_per_mtok(usd_per_hour.value, composed.tok_s, utilisation.value)?;
+        let usd = hour.usual_usd_per_mtok(utilisation.value, composed.tok_s)?;
+        let working = match hour.working {
+            0.0 => String::new(),
+            usd => format!(", {usd:.4} USD beside it per hour of work,"),
+        };
         let ms_origin = composed.origin.clone().resting_on(&[&outcome.densities.origin]);
         let usd_origin = Origin::derived(format!(
-            "{:.4} USD/h at utilisation {} and {:.4} tok/s; price {}; utilisation {}",
+            "{:.4} USD/h{working} at utilisation {} and {:.4} tok/s; price {}; utilisation {}",
             usd_per_hour.value, utilisation.value, composed.tok_s.median, usd_per_hour.origin, utilisation.origin
         ));
         let accuracy = self.accuracy(&outcome.policy);
@@ -139,13 +144,6 @@ impl Bench<'_> {
             assumptions: assumptions(&composed),
             terms: composed.terms,
         })
-    }
-
-    fn usd_per_hour(&self, need: u64) -> Result<Sourced<f64>, ReportError> {
-        match &self.scenario.usd_per_hour {
-            Some(given) => Ok(given.clone()),
-            None => Ok(self.prices.usd_per_hour(&self.composer.record().machine, need)?),
-        }
     }
 
     /// Published accuracies are those of the model as released; that quantised weights keep them is assumed.
@@ -178,15 +176,12 @@ impl Bench<'_> {
     fn note_memory(&self, rows: &[Row], place: &str, notes: &mut Vec<String>) {
         let Some(most) = rows.iter().filter(|r| !r.fits).map(|r| r.memory.total()).max() else { return };
         let gb = |bytes: u64| bytes as f64 / BYTES_PER_GB;
-        let charged = match self.scenario.usd_per_hour {
-            Some(_) => "the price is the scenario's",
-            None => "the price is for that much memory",
-        };
         notes.push(format!(
             "{place}: needs up to {:.0} GB, the machine has {:.0} GB; its rows say what the machine would do with the \
-             memory, and {charged}",
+             memory, and {}",
             gb(most),
             gb(self.composer.record().machine.weight_memory_bytes()),
+            self.upkeep.charged(),
         ));
     }
 

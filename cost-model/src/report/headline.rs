@@ -40,7 +40,9 @@ fn money(report: &Report) -> Option<String> {
     let first = rows.first()?;
     let costs: Vec<String> =
         rows.iter().map(|r| format!("${}", significant(r.configuration.usd_per_mtok, 3))).collect();
+    let machine = report.machine(&first.configuration.machine)?;
     let price = match (&report.scenario.usd_per_hour, &first.usd_per_hour.origin) {
+        _ if report.scenario.owned_machine(machine).is_some() => "what it costs its owner",
         (Some(_), _) => "the given price",
         (None, Origin::Published { .. }) => "a published price",
         (None, _) => "an assumed price",
@@ -48,7 +50,7 @@ fn money(report: &Report) -> Option<String> {
     let utilisation = percent(report.scenario.utilisation.value);
     let text = format!("At {price} and {utilisation} utilisation that is {} per million tokens", listed(&costs));
     let held = rows.iter().filter(|r| r.fits).count();
-    let memory = report.machine(&first.configuration.machine)?.weight_memory_bytes() as f64 / BYTES_PER_GB;
+    let memory = machine.weight_memory_bytes() as f64 / BYTES_PER_GB;
     Some(if held == rows.len() {
         format!("{text}.")
     } else {
