@@ -9,11 +9,13 @@
 //! | what does it cost to choose by PER | [`decide`] |
 //! | do thresholds that move pay | [`versus`] |
 //! | what if an assumption is another | [`swing`] |
+//! | a value with its ends, or without | [`spread`] |
 
 pub mod correlate;
 pub mod decide;
 mod draws;
 pub mod group;
+pub mod spread;
 pub mod swing;
 mod tables;
 pub mod versus;

@@ -221,7 +221,8 @@ fn intervals_hold_their_medians_and_groups_make_up_the_whole() {
     let own = model(&answer);
     for c in &own.correlations {
         for value in [c.spearman, c.kendall, c.pearson_log].into_iter().flatten() {
-            assert!(-1.0 <= value.low && value.low <= value.median && value.median <= value.high && value.high <= 1.0);
+            let ends = value.ends.unwrap();
+            assert!(-1.0 <= ends.low && ends.low <= value.median && value.median <= ends.high && ends.high <= 1.0);
         }
     }
     let rows = |grouping: Grouping| {
@@ -234,10 +235,56 @@ fn intervals_hold_their_medians_and_groups_make_up_the_whole() {
         assert_eq!(rows(grouping), rows(Grouping::All), "{grouping}");
     }
     for decision in &own.decisions {
-        assert!(decision.regret.low >= 0.0 && decision.regret.low <= decision.regret.high);
+        let ends = decision.regret.ends.unwrap();
+        assert!(ends.low >= 0.0 && ends.low <= ends.high);
         assert!(own.scores.usd_per_mtok[decision.cheapest] > 0.0);
     }
     assert!(own.front.len() > 1 && own.versus.len() > 1 && own.swings.len() > 10);
+}
+
+/// Where few rows are drawn, a value stands alone: in the tables, in the JSON and on the page.
+#[test]
+fn few_rows_have_no_interval() {
+    let text = "models = [\"llama-2-70b\"]\n\
+                [grid]\nranks = [512]\ncontexts = [512]\nbatches = [1, 4]\nformats = [\"f16\", \"q8_0\"]";
+    let scenario = Scenario::parse(text, "s.toml").unwrap();
+    let answer = Answer::of(&records(), &scenario, &synthetic::outcomes(MODEL)).unwrap();
+    let own = &model(&answer).correlations;
+    // Every configuration is drawn: there are fewer than a draw scores.
+    let (few, many): (Vec<_>, Vec<_>) = own.iter().partition(|c| c.rows < 10);
+    // Dense, on two machines in two formats for one user and four.
+    assert!(few.iter().any(|c| c.group == "policy=dense" && c.rows == 8) && !many.is_empty());
+    assert!(few.iter().filter(|c| c.spearman.is_some()).count() > 3);
+    for c in few {
+        assert!(
+            [c.spearman, c.kendall, c.pearson_log].into_iter().flatten().all(|value| value.ends.is_none()),
+            "{c:?}"
+        );
+    }
+    for c in many {
+        assert!([c.spearman, c.kendall].into_iter().flatten().all(|value| value.ends.is_some()), "{c:?}");
+    }
+
+    let mut csv = Vec::new();
+    write_correlations_csv(&answer, &mut csv).unwrap();
+    let mut reader = csv::Reader::from_reader(&csv[..]);
+    for row in reader.deserialize::<std::collections::BTreeMap<String, String>>() {
+        let row = row.unwrap();
+        let alone = row["value"].is_empty() || row["rows"].parse::<usize>().unwrap() < 10;
+        // Pearson's is of those rows alone whose PER is above 0.
+        if alone || row["coefficient"] != "pearson_log" {
+            assert_eq!((row["low"].is_empty(), row["high"].is_empty()), (alone, alone), "{row:?}");
+        }
+    }
+    let json = serde_json::to_value(&answer).unwrap();
+    for c in json["models"][0]["correlations"].as_array().unwrap().iter().filter(|c| !c["spearman"].is_null()) {
+        let alone = c["rows"].as_u64().unwrap() < 10;
+        assert_eq!(c["spearman"].get("low").is_none(), alone);
+        assert!(c["spearman"]["median"].is_number());
+    }
+    let html = page::html(&report(&scenario).with_answer(answer));
+    assert!(html.contains("<span class=\"blank\" title=\"fewer than ten configurations to tell an interval from\">–"));
+    assert!(html.contains("A dash for an interval: "));
 }
 
 /// Owning: depreciation is paid for idle hours, electricity is not, and the joules are the watts over the tokens.

@@ -3,17 +3,14 @@
 use rayon::prelude::*;
 use serde::Serialize;
 
-use crate::correlation::{kendall, pearson_log, spearman};
-use crate::estimate::Interval;
+use crate::correlation::{CorrelationError, kendall, pearson_log, spearman};
 use crate::grid::Scores;
 use crate::report::PerForm;
 
 use super::Cost;
-use super::draws::{Draws, around};
+use super::draws::{Draws, FEWEST, around};
 use super::group::{Group, Grouping};
-
-/// Fewest configurations, among those of a draw, of which an interval is given.
-const FEWEST: usize = 10;
+use super::spread::Spread;
 
 /// One form of PER against one cost, over one group. -1: the better the PER, the cheaper, without exception.
 #[derive(Clone, Debug, PartialEq, Serialize)]
@@ -29,11 +26,11 @@ pub struct Correlation {
     /// Configurations with both.
     pub rows: usize,
     /// Of ranks.
-    pub spearman: Option<Interval>,
+    pub spearman: Option<Spread>,
     /// Of pairs, tau-b.
-    pub kendall: Option<Interval>,
+    pub kendall: Option<Spread>,
     /// Of logarithms, over those with a PER above 0.
-    pub pearson_log: Option<Interval>,
+    pub pearson_log: Option<Spread>,
 }
 
 /// A grouping that hides something: over all its groups together a correlation has the other sign than within most of them
@@ -61,38 +58,52 @@ pub(super) fn correlations(scores: &Scores, groups: &[Group], draws: &Draws) -> 
 }
 
 fn correlation(scores: &Scores, group: &Group, form: PerForm, cost: Cost, draws: &Draws) -> Correlation {
-    let (per, usd) = columns(scores, &group.members, form, cost);
     let places = draws.places(&group.members);
-    let drawn: Vec<_> = if places.len() < FEWEST {
-        Vec::new()
-    } else {
-        draws.scores.iter().map(|scores| columns(scores, &places, form, cost)).collect()
+    let sample = |keep: Keep| Sample {
+        all: columns(scores, &group.members, form, cost, keep),
+        drawn: places
+            .iter()
+            .flat_map(|places| draws.scores.iter().map(move |s| columns(s, places, form, cost, keep)))
+            .collect(),
     };
-    let of = |coefficient: fn(&[f64], &[f64]) -> Option<f64>| {
-        let median = coefficient(&per, &usd)?;
-        Some(around(median, drawn.iter().filter_map(|(per, usd)| coefficient(per, usd)).collect()))
-    };
+    let known = sample(|per, usd| per.is_finite() && usd.is_finite());
+    let positive = sample(|per, usd| per > 0.0 && usd > 0.0 && per.is_finite() && usd.is_finite());
     Correlation {
         grouping: group.grouping,
         group: group.name.clone(),
         form,
         cost,
-        rows: per.len(),
-        spearman: of(|per, usd| spearman(per, usd).ok()),
-        kendall: of(|per, usd| kendall(per, usd).ok()),
-        pearson_log: of(|per, usd| {
-            let positive = per.iter().zip(usd).filter(|(per, usd)| **per > 0.0 && **usd > 0.0);
-            let (per, usd): (Vec<f64>, Vec<f64>) = positive.unzip();
-            pearson_log(&per, &usd).ok()
-        }),
+        rows: known.all.0.len(),
+        spearman: known.coefficient(spearman),
+        kendall: known.coefficient(kendall),
+        pearson_log: positive.coefficient(pearson_log),
     }
 }
 
-/// PER and costs of some positions, where both are known.
-fn columns(scores: &Scores, positions: &[usize], form: PerForm, cost: Cost) -> (Vec<f64>, Vec<f64>) {
-    let (Some(per), usd) = (scores.per(form), cost.of(scores)) else { return (Vec::new(), Vec::new()) };
-    let both = positions.iter().map(|&at| (per[at], usd[at]));
-    both.filter(|(per, usd)| per.is_finite() && usd.is_finite()).unzip()
+/// Which pairs of PER and cost are looked at.
+type Keep = fn(f64, f64) -> bool;
+
+/// PER and costs, pair by pair.
+type Columns = (Vec<f64>, Vec<f64>);
+
+/// A group's columns, and those of its members that each draw scores.
+struct Sample {
+    all: Columns,
+    drawn: Vec<Columns>,
+}
+
+impl Sample {
+    fn coefficient(&self, of: fn(&[f64], &[f64]) -> Result<f64, CorrelationError>) -> Option<Spread> {
+        let median = of(&self.all.0, &self.all.1).ok()?;
+        let enough = self.drawn.iter().filter(|(per, _)| per.len() >= FEWEST);
+        Some(around(median, enough.filter_map(|(per, usd)| of(per, usd).ok()).collect()))
+    }
+}
+
+/// PER and costs of some positions.
+fn columns(scores: &Scores, positions: &[usize], form: PerForm, cost: Cost, keep: Keep) -> Columns {
+    let (Some(per), usd) = (scores.per(form), cost.of(scores)) else { return Columns::default() };
+    positions.iter().map(|&at| (per[at], usd[at])).filter(|&(per, usd)| keep(per, usd)).unzip()
 }
 
 /// Groupings whose groups mostly disagree in sign with all of them together.

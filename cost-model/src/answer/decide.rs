@@ -2,13 +2,13 @@
 
 use serde::Serialize;
 
-use crate::estimate::Interval;
 use crate::grid::{Grid, Scores};
 use crate::report::PerForm;
 use crate::scenario::Scenario;
 
 use super::Cost;
 use super::draws::{Draws, around};
+use super::spread::Spread;
 
 /// What a configuration must do to be chosen.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
@@ -51,7 +51,7 @@ pub struct Decision {
     /// Position of the cheapest.
     pub cheapest: usize,
     /// How much more the chosen one costs, as a share of the cheapest: 0 is no regret.
-    pub regret: Interval,
+    pub regret: Spread,
 }
 
 pub(super) fn candidates(grid: &Grid, cells: &[usize], scenario: &Scenario) -> Candidates {
@@ -82,8 +82,8 @@ pub(super) fn decisions(scores: &Scores, candidates: &Candidates, draws: &Draws,
         let places = draws.places(&meeting);
         for (form, cost) in PerForm::ALL.into_iter().flat_map(|form| Cost::ALL.map(|cost| (form, cost))) {
             let Some((chosen, cheapest, regret)) = choice(scores, &meeting, form, cost) else { continue };
-            let drawn = draws.scores.iter().filter_map(|drawn| Some(choice(drawn, &places, form, cost)?.2));
-            let regret = around(regret, drawn.collect());
+            let again = |drawn: &Scores| Some(choice(drawn, places.as_deref()?, form, cost)?.2);
+            let regret = around(regret, draws.scores.iter().filter_map(again).collect());
             all.push(Decision { demand, form, cost, candidates: meeting.len(), chosen, cheapest, regret });
         }
     }

@@ -7,13 +7,16 @@
 
 use rayon::prelude::*;
 
-use crate::estimate::Interval;
 use crate::grid::{Assumptions, Draw, GROUPS, Grid, Scores};
+
+use super::spread::{Ends, Spread};
 
 /// Draws. An interval leaves out five at each end.
 const DRAWS: u64 = 200;
 /// Cells of each draw.
 const CELLS: usize = 2000;
+/// Fewest cells, among those of a draw, that carry an interval.
+pub(crate) const FEWEST: usize = 10;
 /// Standard deviation of what a composed token leaves out, in shares of its time: 2.1 % is the median of the absolute error
 /// that `thresher validate --measured` found on two cores of an EPYC, which is 0.6745 standard deviations.
 pub(crate) const COMPOSITION_SD: f64 = 0.021 / 0.6745;
@@ -35,10 +38,11 @@ impl Draws {
         Self { positions, scores: (1..=DRAWS).into_par_iter().map(score).collect() }
     }
 
-    /// Where the members of a group stand among what each draw scores.
-    pub(crate) fn places(&self, members: &[usize]) -> Vec<usize> {
+    /// Where the members of a group stand among what each draw scores; none where they are too few to carry an interval.
+    pub(crate) fn places(&self, members: &[usize]) -> Option<Vec<usize>> {
         let place = |member: &usize| self.positions.binary_search(member).ok();
-        members.iter().filter_map(place).collect()
+        let places: Vec<usize> = members.iter().filter_map(place).collect();
+        (places.len() >= FEWEST).then_some(places)
     }
 }
 
@@ -51,11 +55,12 @@ fn middle(mut values: Vec<f64>) -> Option<(f64, f64)> {
     Some((at(0.025), at(0.975)))
 }
 
-/// A value with the middle 95 % of its draws. A draw scores fewer cells than there are, which can leave the value of all
-/// just outside: then it is an end itself, as it is where there are no draws.
-pub(crate) fn around(median: f64, drawn: Vec<f64>) -> Interval {
-    let (low, high) = middle(drawn).unwrap_or((median, median));
-    Interval { median, low: low.min(median), high: high.max(median) }
+/// A value with the middle 95 % of its draws, where more than half of them have one. A draw scores fewer cells than there are,
+/// which can leave the value of all just outside: then it is an end itself.
+pub(crate) fn around(median: f64, drawn: Vec<f64>) -> Spread {
+    let enough = 2 * drawn.iter().filter(|value| value.is_finite()).count() as u64 > DRAWS;
+    let ends = middle(drawn).filter(|_| enough);
+    Spread { median, ends: ends.map(|(low, high)| Ends { low: low.min(median), high: high.max(median) }) }
 }
 
 /// As many positions as each draw scores: those whose hash is least, so that no axis is met in step.
@@ -133,6 +138,19 @@ mod tests {
         assert_eq!(middle((0..=200).map(f64::from).collect()), Some((5.0, 195.0)));
         assert_eq!(middle(vec![f64::NAN, 3.0]), Some((3.0, 3.0)));
         assert_eq!(middle(Vec::new()), None);
+    }
+
+    #[test]
+    fn few_draws_have_no_ends() {
+        let draws = |count: u32| (0..count).map(f64::from).collect::<Vec<_>>();
+        assert_eq!(around(7.0, Vec::new()), Spread { median: 7.0, ends: None });
+        assert_eq!(around(7.0, draws(100)).ends, None);
+        assert_eq!(around(7.0, draws(200)).ends, Some(Ends { low: 5.0, high: 194.0 }));
+        assert_eq!(around(-1.0, draws(200)).ends, Some(Ends { low: -1.0, high: 194.0 }));
+        // What is not a number says nothing.
+        let mut half = draws(101);
+        half[0] = f64::NAN;
+        assert_eq!(around(7.0, half).ends, None);
     }
 
     #[test]

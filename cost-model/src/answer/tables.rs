@@ -4,9 +4,8 @@ use std::io::Write;
 
 use serde::Serialize;
 
-use crate::estimate::Interval;
-
 use super::Answer;
+use super::spread::Spread;
 
 fn write<R: Serialize>(rows: impl IntoIterator<Item = R>, output: impl Write) -> Result<(), csv::Error> {
     let mut writer = csv::Writer::from_writer(output);
@@ -20,6 +19,12 @@ fn write<R: Serialize>(rows: impl IntoIterator<Item = R>, output: impl Write) ->
 /// A share or coefficient to more digits than are true of any.
 fn rounded(value: f64) -> f64 {
     (value * 1e6).round() / 1e6
+}
+
+/// Both ends, rounded; none where there are none.
+fn ends(value: Option<Spread>) -> [Option<f64>; 2] {
+    let ends = value.and_then(|value| value.ends);
+    [ends.map(|ends| rounded(ends.low)), ends.map(|ends| rounded(ends.high))]
 }
 
 #[derive(Serialize)]
@@ -43,16 +48,19 @@ pub fn write_correlations_csv(answer: &Answer, output: impl Write) -> Result<(),
     let mut rows = Vec::new();
     for (model, c) in answer.models.iter().flat_map(|m| m.correlations.iter().map(move |c| (m.model, c))) {
         let kinds = [("spearman", c.spearman), ("kendall", c.kendall), ("pearson_log", c.pearson_log)];
-        rows.extend(kinds.map(|(coefficient, value): (_, Option<Interval>)| CorrelationRow {
-            model,
-            group: &c.group,
-            per: c.form.to_string(),
-            cost: c.cost.as_str(),
-            rows: c.rows,
-            coefficient,
-            value: value.map(|v| rounded(v.median)),
-            low: value.map(|v| rounded(v.low)),
-            high: value.map(|v| rounded(v.high)),
+        rows.extend(kinds.map(|(coefficient, value)| {
+            let [low, high] = ends(value);
+            CorrelationRow {
+                model,
+                group: &c.group,
+                per: c.form.to_string(),
+                cost: c.cost.as_str(),
+                rows: c.rows,
+                coefficient,
+                value: value.map(|v| rounded(v.median)),
+                low,
+                high,
+            }
         }));
     }
     write(rows, output)
@@ -66,8 +74,8 @@ struct DecisionRow<'a> {
     cost: &'static str,
     candidates: usize,
     regret: f64,
-    low: f64,
-    high: f64,
+    low: Option<f64>,
+    high: Option<f64>,
     chosen: String,
     chosen_machine: String,
     cheapest: String,
@@ -83,19 +91,22 @@ pub fn write_decisions_csv(answer: &Answer, output: impl Write) -> Result<(), cs
     let mut rows = Vec::new();
     for model in &answer.models {
         let cell = |at: usize| &grid.cells[model.scores.cells[at]];
-        rows.extend(model.decisions.iter().map(|d| DecisionRow {
-            model: model.model,
-            demand: d.demand,
-            per: d.form.to_string(),
-            cost: d.cost.as_str(),
-            candidates: d.candidates,
-            regret: rounded(d.regret.median),
-            low: rounded(d.regret.low),
-            high: rounded(d.regret.high),
-            chosen: grid.key(cell(d.chosen)).to_string(),
-            chosen_machine: grid.machine(cell(d.chosen)).fingerprint.clone(),
-            cheapest: grid.key(cell(d.cheapest)).to_string(),
-            cheapest_machine: grid.machine(cell(d.cheapest)).fingerprint.clone(),
+        rows.extend(model.decisions.iter().map(|d| {
+            let [low, high] = ends(Some(d.regret));
+            DecisionRow {
+                model: model.model,
+                demand: d.demand,
+                per: d.form.to_string(),
+                cost: d.cost.as_str(),
+                candidates: d.candidates,
+                regret: rounded(d.regret.median),
+                low,
+                high,
+                chosen: grid.key(cell(d.chosen)).to_string(),
+                chosen_machine: grid.machine(cell(d.chosen)).fingerprint.clone(),
+                cheapest: grid.key(cell(d.cheapest)).to_string(),
+                cheapest_machine: grid.machine(cell(d.cheapest)).fingerprint.clone(),
+            }
         }));
     }
     write(rows, output)
@@ -122,14 +133,15 @@ struct VersusRow<'a> {
 pub fn write_versus_csv(answer: &Answer, output: impl Write) -> Result<(), csv::Error> {
     let mut rows = Vec::new();
     for (model, versus) in answer.models.iter().flat_map(|m| m.versus.iter().map(move |v| (m.model, v))) {
+        let [low, high] = ends(versus.usd_ratio);
         rows.extend(versus.agree.iter().map(|(form, agree)| VersusRow {
             model,
             kind: versus.kind,
             baseline: versus.baseline,
             compared: versus.compared,
             usd_ratio: versus.usd_ratio.map(|r| rounded(r.median)),
-            low: versus.usd_ratio.map(|r| rounded(r.low)),
-            high: versus.usd_ratio.map(|r| rounded(r.high)),
+            low,
+            high,
             pairs: versus.pairs,
             per: form.to_string(),
             agree: rounded(*agree),

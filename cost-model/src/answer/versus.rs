@@ -6,10 +6,12 @@ use std::collections::BTreeMap;
 use serde::Serialize;
 
 use crate::compose::Scorer;
-use crate::estimate::Interval;
 use crate::format::WeightFormat;
 use crate::grid::{Grid, Scores};
 use crate::report::{PerForm, policy_kind};
+
+use super::draws::FEWEST;
+use super::spread::{Ends, Spread};
 
 /// Kinds that are compared, and what with: thresholds set once, for the model and for each layer.
 const KINDS: [&str; 4] = ["dynamic", "budget", "top-p", "top-k"];
@@ -24,8 +26,8 @@ pub struct Versus {
     pub baseline: &'static str,
     /// Configurations of the kind that miss as much as some mixture of two neighbouring settings of the baseline.
     pub compared: usize,
-    /// USD over the baseline's at equal missed mass: the median, and where nine tenths of them lie between.
-    pub usd_ratio: Option<Interval>,
+    /// USD over the baseline's at equal missed mass: the median, and, of ten and more, where nine tenths of them lie between.
+    pub usd_ratio: Option<Spread>,
     /// Pairs of a configuration of each, all else being equal.
     pub pairs: usize,
     /// Of those, the share of which PER says the same as USD per solved problem, form by form.
@@ -88,10 +90,9 @@ fn compare(
         kind,
         baseline,
         compared: ratios.len(),
-        usd_ratio: (!ratios.is_empty()).then(|| Interval {
+        usd_ratio: (!ratios.is_empty()).then(|| Spread {
             median: quantile(0.5),
-            low: quantile(0.05),
-            high: quantile(0.95),
+            ends: (ratios.len() >= FEWEST).then(|| Ends { low: quantile(0.05), high: quantile(0.95) }),
         }),
         pairs,
         agree: agreeing.into_iter().map(|(form, agreed)| (form, agreed as f64 / pairs as f64)).collect(),

@@ -31,8 +31,8 @@ impl Answer {
 
 fn spearman(c: &Correlation) -> Option<String> {
     let rho = c.spearman?;
-    let ends = format!("{} to {}", rounded(rho.low), rounded(rho.high));
-    Some(format!("{} ({}; {ends})", rounded(rho.median), c.form))
+    let ends = rho.ends.map_or(String::new(), |e| format!("; {} to {}", rounded(e.low), rounded(e.high)));
+    Some(format!("{} ({}{ends})", rounded(rho.median), c.form))
 }
 
 fn of_group(model: &ModelAnswer, grouping: Grouping, cost: Cost) -> impl Iterator<Item = &Correlation> {

@@ -4,8 +4,8 @@ use maud::{Markup, html};
 
 use crate::answer::decide::Demand;
 use crate::answer::group::Grouping;
+use crate::answer::spread::Spread;
 use crate::answer::{Answer, Cost, ModelAnswer};
-use crate::estimate::Interval;
 use crate::grid::HybridPlacement;
 use crate::number::{correlation, fixed, percent, significant};
 use crate::origin::Origin;
@@ -23,10 +23,11 @@ pub(super) const INTRO: &str = "Every policy × predictor × format × machine �
                                 prompts, and a factor of two either way in how dear a miss is.";
 
 const GROUPS: &str = "All configurations, and then each group by itself. −1: the better PER is always the cheaper.";
+const NO_ENDS: &str = "fewer than ten configurations to tell an interval from";
 const DECISIONS: &str = "Take the configuration of best PER; pay so much more than the cheapest. Each can be composed \
                          again, part by part, by the command under the table.";
 const VERSUS: &str = "All else being equal. At equal missed mass: the cost over that of two neighbouring settings of the \
-                      baseline, mixed. Agreement: of all pairs, the share in which the better PER is also the cheaper \
+                      baseline, mixed; of ten and more, where nine tenths lie. Agreement: of all pairs, the share in which the better PER is also the cheaper \
                       solved problem; a coin has 50 %.";
 const PLACEMENTS: &str = "The hottest neurons on the GPU, solved exactly, layer by layer; beside it whole layers on the GPU, and \
                           PowerInfer's rule, by the same costs. GPUs by their data sheets; how unevenly neurons fire as \
@@ -83,12 +84,15 @@ pub(super) fn rests() -> Origin {
     Origin::assumed("rests on accuracy that falls with missed mass, a perfect predictor, and the prices")
 }
 
-fn interval(value: Option<Interval>, show: fn(f64) -> String, sources: &Sources) -> Markup {
+fn spread(value: Option<Spread>, show: fn(f64) -> String, sources: &Sources) -> Markup {
     html! {
         @match value {
             Some(v) => td.number data-value=(v.median) {
                 (sources.figure(&show(v.median), &rests()))
-                span.interval { (show(v.low)) " to " (show(v.high)) }
+                span.interval { @match v.ends {
+                    Some(ends) => { (show(ends.low)) " to " (show(ends.high)) }
+                    None => span.blank title=(NO_ENDS) { "–" },
+                } }
             },
             None => td.number { span.blank { "–" } },
         }
@@ -107,10 +111,10 @@ fn correlations(model: &ModelAnswer, sources: &Sources) -> Markup {
     let row = |(_, group, rows): &(Grouping, &str, usize)| {
         html! { tr {
             th scope="row" { (group) } td.number { (fixed(*rows as f64, 0)) }
-            @for &form in &forms { (interval(of(group, form, Cost::Solved).and_then(|c| c.spearman), correlation, sources)) }
-            @for &form in &forms { (interval(of(group, form, Cost::Mtok).and_then(|c| c.spearman), correlation, sources)) }
-            @for &form in &forms { (interval(of(group, form, Cost::Solved).and_then(|c| c.kendall), correlation, sources)) }
-            @for &form in &forms { (interval(of(group, form, Cost::Solved).and_then(|c| c.pearson_log), correlation, sources)) }
+            @for &form in &forms { (spread(of(group, form, Cost::Solved).and_then(|c| c.spearman), correlation, sources)) }
+            @for &form in &forms { (spread(of(group, form, Cost::Mtok).and_then(|c| c.spearman), correlation, sources)) }
+            @for &form in &forms { (spread(of(group, form, Cost::Solved).and_then(|c| c.kendall), correlation, sources)) }
+            @for &form in &forms { (spread(of(group, form, Cost::Solved).and_then(|c| c.pearson_log), correlation, sources)) }
         } }
     };
     let (first, rest): (Vec<_>, Vec<_>) = groups.iter().partition(|(grouping, ..)| *grouping <= Grouping::Policy);
@@ -127,7 +131,10 @@ fn correlations(model: &ModelAnswer, sources: &Sources) -> Markup {
     html! {
         (table(&first))
         @if !rest.is_empty() { details { summary { "By format, batch and context" } (table(&rest)) } }
-        p.intro { "ρ: Spearman's; τ: Kendall's; r: Pearson's of logarithms, over configurations whose PER is above 0." }
+        p.intro {
+            "ρ: Spearman's; τ: Kendall's; r: Pearson's of logarithms, over configurations whose PER is above 0. "
+            "A dash for an interval: each draw scores fewer than ten of the group's configurations, too few to carry one."
+        }
     }
 }
 
@@ -173,7 +180,7 @@ fn decisions(report: &Report, answer: &Answer, model: &ModelAnswer, sources: &So
                 th scope="row" { (demand(d.demand, report)) }
                 td { (d.form.to_string()) }
                 td { @match d.cost { Cost::Mtok => "$/Mtok", Cost::Solved => "$/solved" } }
-                (interval(Some(d.regret), share, sources))
+                (spread(Some(d.regret), share, sources))
                 td { (key(d.chosen)) }
                 td { @if d.chosen == d.cheapest { "the same" } @else { (key(d.cheapest)) } }
                 td.number { (fixed(d.candidates as f64, 0)) }
@@ -197,7 +204,7 @@ fn versus(model: &ModelAnswer, sources: &Sources) -> Markup {
             } }
             tbody { @for v in &model.versus { tr {
                 th scope="row" { (v.kind) } td { (v.baseline) }
-                (interval(v.usd_ratio, times, sources))
+                (spread(v.usd_ratio, times, sources))
                 td.number { (fixed(v.compared as f64, 0)) }
                 @for form in &forms { td.number {
                     @if let Some((_, share)) = v.agree.iter().find(|(own, _)| own == form) {
