@@ -78,6 +78,7 @@ pub fn compare(plan: &Plan, peers: &[Box<dyn Peer>], machine: Machine, provenanc
             provenance,
             bandwidth: best_per_thread_count(&cpus, &bandwidth),
             copy_bandwidth: None,
+            power: None,
         },
         threads: cpu.threads(),
         contests,

@@ -7,6 +7,7 @@
 //! | time one thing often, beside others, and say how sure | [`timing`] |
 //! | operators at the shape of a 70B layer, as things to time | [`workload`] |
 //! | a measurement record out of them | [`measure`] |
+//! | what a machine draws meanwhile | [`power`] |
 //! | the same on a GPU, beside cuBLAS, and eighty layers of it | [`gpu`] |
 //! | what one small call costs; two layouts; several tokens at once | [`start`], [`layouts`], [`batches`] |
 //! | other people's dense kernels, and ours against them | [`peers`], [`contest`] |
@@ -37,6 +38,7 @@ pub mod model;
 pub mod outcomes;
 pub mod output;
 pub mod peers;
+pub mod power;
 mod replace;
 mod share;
 pub mod stack;

@@ -2,6 +2,7 @@
 
 use std::{
     hint::black_box,
+    path::Path,
     thread::sleep,
     time::{Duration, Instant},
 };
@@ -9,7 +10,7 @@ use std::{
 use cost_model::{
     machine::Machine,
     operator::Operator,
-    record::{Bandwidth, Provenance, Record},
+    record::{Bandwidth, Power, Provenance, Record},
 };
 use indicatif::{ProgressBar, ProgressStyle};
 use kernels_cpu::{Cpu, Format, Isa, synthetic::OwnedMatrix};
@@ -19,6 +20,10 @@ use crate::{
     Failure, Result,
     machine::{available_memory_bytes, last_cache_bytes},
     outcomes::Activations,
+    power::{
+        self, PowerError,
+        powercap::{self, Packages},
+    },
     start::{Start, starts},
     timing,
     workload::{Case, Layer, SHAPE, Subject, Timed, Work, attention, select},
@@ -49,6 +54,8 @@ pub struct Plan {
     pub only: Option<String>,
     /// Whether to time small calls too, on the most threads.
     pub starts: bool,
+    /// Whether to read the power of the processors while the FFN of the first format runs, on the most threads.
+    pub power: bool,
 }
 
 /// What was measured.
@@ -58,6 +65,8 @@ pub struct Measured {
     pub record: Record,
     /// Small calls, where the plan asks for them.
     pub starts: Vec<Start>,
+    /// What could not be measured here, and why.
+    pub notes: Vec<String>,
 }
 
 /// Densities that a 70B FFN is measured at.
@@ -88,6 +97,7 @@ impl Plan {
             rounds,
             only: None,
             starts: false,
+            power: true,
         }
     }
 
@@ -156,7 +166,7 @@ impl Plan {
 pub fn measure(plan: &Plan, machine: Machine, provenance: Provenance) -> Result<Measured> {
     let cpus = plan.cpus(&plan.threads)?;
     let mut record = Record::new(machine, provenance);
-    let mut small = Vec::new();
+    let (mut small, mut notes) = (Vec::new(), Vec::new());
     let most = plan.threads.iter().copied().max().unwrap_or(1);
     let mut roof = Roof::new(widest(&cpus)?)?;
     let mut huge_pages = Vec::new();
@@ -164,7 +174,7 @@ pub fn measure(plan: &Plan, machine: Machine, provenance: Provenance) -> Result<
     let formats = plan.wanted_formats(&cpus)?;
     let together = formats_that_fit_together(&formats)?;
     let progress = progress_bar(((together.len() + 2) * plan.rounds) as u64);
-    for formats in together {
+    for (turn, formats) in together.into_iter().enumerate() {
         progress.set_message(format!("filling layers with weights: {}", list(formats)));
         let layers = formats.iter().map(|&format| fitting_layer(widest(&cpus)?, format));
         let layers = layers.collect::<Result<Vec<_>>>()?;
@@ -182,6 +192,10 @@ pub fn measure(plan: &Plan, machine: Machine, provenance: Provenance) -> Result<
             &progress,
         )?;
         record.measurements.extend(cases.iter().flat_map(|(_, case)| case.measurement()));
+        if let Some(layer) = layers.first().filter(|_| plan.power && turn == 0) {
+            progress.set_message("power");
+            power::put(ffn_power(widest(&cpus)?, layer), &mut record, &mut notes)?;
+        }
         for cpu in cpus.iter().filter(|cpu| plan.starts && cpu.threads() == most) {
             progress.set_message("small calls");
             small.extend(starts(plan.rounds, cpu, &layers, &mut roof)?);
@@ -213,7 +227,16 @@ pub fn measure(plan: &Plan, machine: Machine, provenance: Provenance) -> Result<
         let huge: f64 = huge_pages.iter().map(|&(bytes, share)| bytes as f64 * share).sum();
         record.huge_page_share = Some(huge / bytes as f64);
     }
-    Ok(Measured { record, starts: small })
+    Ok(Measured { record, starts: small, notes })
+}
+
+/// Power of the processors while the FFN of a layer runs, dense and sparse in turn.
+fn ffn_power(cpu: &Cpu, layer: &Layer) -> std::result::Result<Power, PowerError> {
+    let mut packages = Packages::open(Path::new(powercap::FOLDER))?;
+    let [dense, sparse] = power::DENSITIES.map(|density| layer.whole_ffn(cpu, density));
+    let works = [dense?, sparse?].map(|case| case.timed.run);
+    let mut works = works.map(|mut run| move || cpu.install(&mut run));
+    power::measure(&mut packages, &mut power::clock(), &mut works)
 }
 
 /// All formats at once where memory allows, else one after the other.

@@ -1,11 +1,13 @@
 //! What a record must satisfy before anything is computed from it.
 
 use std::collections::BTreeSet;
+use std::ops::RangeInclusive;
 
 use crate::estimate::Estimate;
 use crate::machine::CUDA;
+use crate::money::DrawnBy;
 use crate::operator::Operator;
-use crate::record::{Measurement, Record, RecordError, SCHEMA};
+use crate::record::{Covers, Measurement, Power, Record, RecordError, SCHEMA};
 
 /// A measurement counts as memory-resident above this many last-level caches.
 const RESIDENT_CACHES: u64 = 4;
@@ -16,6 +18,19 @@ pub(crate) const LARGEST: usize = 1 << 28;
 /// How far a time may lie under the roof before it is refused. Bandwidth and kernel are medians
 /// taken at different moments; on a shared machine those drift apart by a few per cent.
 const ROOF_SLACK: f64 = 0.05;
+
+/// Watts of what is neither asleep nor a room full of machines.
+const PLAUSIBLE_W: RangeInclusive<f64> = 0.5..=10_000.0;
+
+impl Power {
+    /// What is wrong with it, if anything.
+    pub fn fault(&self) -> Option<String> {
+        let Estimate { low, high, .. } = self.watts;
+        let (least, most) = (PLAUSIBLE_W.start(), PLAUSIBLE_W.end());
+        let absurd = [low, high].into_iter().find(|watts| !PLAUSIBLE_W.contains(watts));
+        self.watts.fault().or_else(|| absurd.map(|watts| format!("is {watts} W, wanted {least} to {most}")))
+    }
+}
 
 impl Record {
     /// Checks everything that [`Record::parse`] checks after the JSON is read.
@@ -37,6 +52,9 @@ impl Record {
         if let Some(share) = self.huge_page_share.filter(|share| !(0.0..=1.0).contains(share)) {
             return Err(invalid(name, "huge_page_share", format!("is {share}, wanted 0 to 1")));
         }
+        if let Some(fault) = self.power.and_then(|power| self.power_fault(power)) {
+            return Err(invalid(name, "power", fault));
+        }
         let mut seen = BTreeSet::new();
         for measurement in &self.measurements {
             self.check_measurement(measurement, name)?;
@@ -45,6 +63,13 @@ impl Record {
             }
         }
         Ok(())
+    }
+
+    fn power_fault(&self, power: Power) -> Option<String> {
+        let own = if self.machine.measured_gpu().is_some() { Covers::Gpu } else { Covers::Package };
+        let [wanted, given] = [own, power.covers].map(|covers| DrawnBy::from(covers).as_str());
+        let other = || (wanted != given).then(|| format!("covers `{given}`, wanted `{wanted}` of this machine"));
+        power.fault().or_else(other)
     }
 
     fn check_bandwidth(&self, name: &str) -> Result<(), RecordError> {

@@ -118,7 +118,7 @@ impl Grid {
                 machine: grid.add_machine(&record.machine, Basis::Measured),
                 composer,
                 axes: &scenario.grid.value,
-                upkeep: scenario.upkeep(&prices, &record.machine),
+                upkeep: scenario.upkeep(&prices, record),
                 slower: 1.0,
             };
             grid.add_cells(scenario, &bench, true)?;
@@ -127,8 +127,9 @@ impl Grid {
             for projection in &scenario.gpus.value {
                 let Some(slower) = projection.slower(&record.machine) else { continue };
                 let machine = projection.machine(&record.machine);
-                // A given price is that of the machine that was measured.
-                let upkeep = Upkeep { given: None, ..scenario.upkeep(&prices, &machine) };
+                // A given price and a measured power are those of the machine in the record.
+                let owned = scenario.owned_machine(&machine);
+                let upkeep = Upkeep { prices: &prices, machine: &machine, owned, given: None, record: None };
                 let axes = scenario.grid.value.fewer(scenario.context_tokens.value);
                 let at = grid.add_machine(&machine, Basis::Projected);
                 grid.add_cells(scenario, &Bench { machine: at, composer, axes: &axes, upkeep, slower }, false)?;
@@ -172,8 +173,9 @@ impl Grid {
         prices: &Prices,
     ) -> Result<(), GridError> {
         for composer in composers.iter().filter(|c| c.record().machine.measured_gpu().is_none()) {
-            let machine = &composer.record().machine;
-            let cpu = SideBench { composer, slower: 1.0, upkeep: scenario.upkeep(prices, machine) };
+            let record = composer.record();
+            let machine = &record.machine;
+            let cpu = SideBench { composer, slower: 1.0, upkeep: scenario.upkeep(prices, record) };
             let at = self.machines.len();
             let hybrid = Hybrid { machine: at, gpu, cpu, gpu_bytes };
             let axes = &scenario.grid.value;

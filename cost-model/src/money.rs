@@ -1,8 +1,10 @@
-//! Dollars per hour and per million tokens.
+//! Dollars per hour and per million tokens, joules per token.
 
+mod energy;
 mod owned;
 mod upkeep;
 
+pub use energy::{Draw, DrawnBy, Energy};
 pub use owned::Owned;
 pub use upkeep::Hour;
 pub(crate) use upkeep::Upkeep;

@@ -39,6 +39,9 @@ pub struct Record {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 0.0, max = 1.0))]
     pub huge_page_share: Option<f64>,
+    /// Power while the FFN runs again and again, dense and sparse in turn; absent where no counter of energy could be read.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub power: Option<Power>,
     /// Operators.
     pub measurements: Vec<Measurement>,
 }
@@ -67,6 +70,26 @@ pub struct Bandwidth {
     pub threads: usize,
     /// Bytes per second of all of them together.
     pub bytes_per_s: Estimate,
+}
+
+/// Power of a part of the machine at work.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Power {
+    /// Watts, over windows of some tenths of a second.
+    pub watts: Estimate,
+    /// What they are of: a counter does not see the whole machine, but it sees whatever else runs on what it covers.
+    pub covers: Covers,
+}
+
+/// What a counter of energy covers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Covers {
+    /// The board of the GPU, its memory included.
+    Gpu,
+    /// The packages of all processors, without memory.
+    Package,
 }
 
 /// One operator, timed.
@@ -275,6 +298,7 @@ impl Record {
             bandwidth: Vec::new(),
             copy_bandwidth: None,
             huge_page_share: None,
+            power: None,
             measurements: Vec::new(),
         }
     }
@@ -347,7 +371,8 @@ impl Record {
     /// One record per machine out of any number.
     ///
     /// Records of one machine must come from one commit; they are joined, and of two bandwidths at
-    /// the same thread count the faster stays, being the better roof, and of two shares of huge pages the smaller.
+    /// the same thread count the faster stays, being the better roof, of two shares of huge pages the smaller, and of two
+    /// powers the larger.
     ///
     /// # Errors
     /// [`RecordError::MixedCommits`]; [`RecordError::Duplicate`] when two records of one machine
@@ -390,6 +415,8 @@ impl Record {
         self.copy_bandwidth = copies.into_iter().flatten().reduce(|a, b| if a.median < b.median { b } else { a });
         let shares = [self.huge_page_share, other.huge_page_share];
         self.huge_page_share = shares.into_iter().flatten().reduce(f64::min);
+        let powers = [self.power, other.power];
+        self.power = powers.into_iter().flatten().reduce(|a, b| if a.watts.median < b.watts.median { b } else { a });
         self.measurements.extend(other.measurements);
         Ok(())
     }

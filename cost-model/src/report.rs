@@ -22,10 +22,10 @@ use crate::evaluation::Evaluation;
 use crate::machine::Machine;
 use crate::memory::Memory;
 use crate::model::ModelShape;
-use crate::money::MoneyError;
+use crate::money::{Energy, MoneyError};
 use crate::origin::{Origin, Sourced};
 use crate::quality::{Accuracy, QualityError, dense_humaneval};
-use crate::record::{Bandwidth, Measurement, Provenance, Record};
+use crate::record::{Bandwidth, Measurement, Power, Provenance, Record};
 use crate::scenario::Scenario;
 use crate::table::ConfigurationRow;
 
@@ -134,6 +134,9 @@ pub struct MeasuredMachine {
     /// A GPU's copy bandwidth, bytes read plus bytes written.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub copy_bandwidth: Option<Estimate>,
+    /// Its power at work.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub power: Option<Power>,
 }
 
 /// Code accuracy of a model run densely.
@@ -164,6 +167,9 @@ pub struct Row {
     pub usd_per_hour: Sourced<f64>,
     /// USD per million tokens; assumed if the price, the utilisation or the densities are.
     pub usd_per_mtok: Sourced<Interval>,
+    /// What a token takes, where power was measured or the machine's owner says it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub energy: Option<Energy>,
     /// Where the mean density comes from.
     pub density_origin: Origin,
     /// Share of FFN output mass left out, mean over layers.
@@ -464,6 +470,7 @@ impl MeasuredMachine {
             provenance: record.provenance.clone(),
             bandwidth: record.bandwidth.clone(),
             copy_bandwidth: record.copy_bandwidth,
+            power: record.power,
         }
     }
 }

@@ -17,7 +17,7 @@
 //! | `tok_s_user` | 5 | nor is one whose reader waits longer |
 //! | `[grid]` | | what the question is answered over: `policies`, `formats`, `ranks`, `contexts`, `batches` |
 //! | `[[gpu]]` | see [`Projection`] | GPUs by their data sheets, from which a measured one is scaled; `gpu = []` for none |
-//! | `[[owned]]` | none | what owning a machine costs, before `usd_per_hour` and any rent: see [`Owned`] |
+//! | `[[owned]]` | none | what owning a machine costs and what it draws, before `usd_per_hour`, any rent and any measured power: see [`Owned`] |
 
 use std::path::Path;
 
@@ -29,6 +29,7 @@ use crate::machine::Machine;
 use crate::model::{ModelShape, UnknownModel};
 use crate::money::{Owned, Prices, Upkeep};
 use crate::origin::{Origin, Sourced};
+use crate::record::Record;
 
 /// Policies composed if the scenario names none.
 pub const DEFAULT_POLICIES: [&str; 18] = [
@@ -330,9 +331,11 @@ impl Scenario {
         self.owned.iter().find(|own| own.machine == machine.fingerprint || own.machine == machine.name())
     }
 
-    /// What a machine costs here.
-    pub(crate) fn upkeep<'a>(&'a self, prices: &'a Prices, machine: &'a Machine) -> Upkeep<'a> {
-        Upkeep { prices, machine, owned: self.owned_machine(machine), given: self.usd_per_hour.as_ref() }
+    /// What the machine of a record costs here, and draws.
+    pub(crate) fn upkeep<'a>(&'a self, prices: &'a Prices, record: &'a Record) -> Upkeep<'a> {
+        let machine = &record.machine;
+        let (owned, given) = (self.owned_machine(machine), self.usd_per_hour.as_ref());
+        Upkeep { prices, machine, owned, given, record: Some(record) }
     }
 
     fn resolve(file: File, r: &Reader<'_>) -> Result<Self, ScenarioError> {

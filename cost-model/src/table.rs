@@ -6,6 +6,7 @@ use serde::Serialize;
 
 use crate::compose::{Composition, Configuration};
 use crate::estimate::Interval;
+use crate::money::{DrawnBy, Energy};
 use crate::origin::Sourced;
 use crate::per::Candidate;
 use crate::quality::Accuracy;
@@ -67,6 +68,16 @@ pub struct ConfigurationRow {
     pub usd_per_mtok_low: f64,
     /// Upper end.
     pub usd_per_mtok_high: f64,
+    /// Joules per token, where power was measured or the machine's owner says it.
+    pub joules_per_token: Option<f64>,
+    /// Lower end.
+    pub joules_low: Option<f64>,
+    /// Upper end.
+    pub joules_high: Option<f64>,
+    /// Where they come from.
+    pub joules_per_token_origin: &'static str,
+    /// What draws them: the `machine`, by its owner's figure; a `gpu` or a processor's `package` alone, as measured.
+    pub joules_of: Option<DrawnBy>,
     /// Share of problems solved.
     pub accuracy: Option<f64>,
     /// Where the accuracy comes from.
@@ -88,6 +99,8 @@ pub struct Worth {
     pub usd_per_hour: Sourced<f64>,
     /// USD per million tokens: [`crate::money::Hour`].
     pub usd_per_mtok: Interval,
+    /// What a token takes, where power is known.
+    pub energy: Option<Energy>,
     /// Share of output mass left out, if known.
     pub missed_mass: Option<f64>,
     /// Accuracy, or that it is unknown.
@@ -98,6 +111,7 @@ impl ConfigurationRow {
     /// A row without PER, which needs the other rows.
     pub fn new(machine: &str, c: &Configuration, composed: &Composition, worth: &Worth) -> Self {
         let densities = &c.densities.value;
+        let joules = worth.energy.as_ref().map(|energy| &energy.joules_per_token);
         Self {
             machine: machine.to_owned(),
             model: c.model.name.to_owned(),
@@ -123,6 +137,11 @@ impl ConfigurationRow {
             usd_per_mtok: worth.usd_per_mtok.median,
             usd_per_mtok_low: worth.usd_per_mtok.low,
             usd_per_mtok_high: worth.usd_per_mtok.high,
+            joules_per_token: joules.map(|joules| joules.value.median),
+            joules_low: joules.map(|joules| joules.value.low),
+            joules_high: joules.map(|joules| joules.value.high),
+            joules_per_token_origin: joules.map_or("unknown", |joules| joules.origin.kind()),
+            joules_of: worth.energy.as_ref().map(|energy| energy.drawn_by),
             accuracy: worth.accuracy.value(),
             accuracy_origin: worth.accuracy.kind(),
             per_paper: None,

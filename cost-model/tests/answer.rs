@@ -13,6 +13,7 @@ use cost_model::page;
 use cost_model::record::Record;
 use cost_model::report::{PerForm, PolicyOutcome, Report};
 use cost_model::scenario::Scenario;
+use cost_model::table::ConfigurationRow;
 
 const MODEL: &str = "llama-2-70b";
 const TEXT: &str = "models = [\"llama-2-70b\"]\n\
@@ -126,6 +127,7 @@ fn one_user_of_the_grid_is_a_row_of_the_report() {
             let Some(own) = rows.iter().find(same) else { continue };
             assert_eq!((own.ms_per_token, own.memory_gb), (c.ms_per_token, c.memory_gb));
             assert_eq!((own.usd_per_hour, own.usd_per_mtok), (c.usd_per_hour, c.usd_per_mtok));
+            assert_eq!((own.joules_per_token, own.joules_of), (c.joules_per_token, c.joules_of));
             met += 1;
         }
         assert!(met > 20, "{met}");
@@ -143,7 +145,8 @@ fn owned_and_rented_at_one_price_agree_in_every_digit() {
         let rows = |scenario: &Scenario| {
             let report = report(scenario);
             let own = report.rows.into_iter().filter(|r| r.configuration.machine == record.machine.fingerprint);
-            own.map(|r| (r.usd_per_hour.value, r.usd_per_mtok.value, r.configuration)).collect::<Vec<_>>()
+            own.map(|r| (r.usd_per_hour.value, r.usd_per_mtok.value, without_joules(r.configuration)))
+                .collect::<Vec<_>>()
         };
         let [own, other] = [rows(&owned), rows(&rented)];
         assert!(own.len() > 20);
@@ -153,6 +156,19 @@ fn owned_and_rented_at_one_price_agree_in_every_digit() {
             own.map(|r| (r.configuration, r.usd_per_hour, r.usd_per_mtok, r.usd_per_solved)).collect::<Vec<_>>()
         };
         assert_eq!(grid(&owned), grid(&rented));
+    }
+}
+
+/// Whoever rents does not know what the machine draws.
+fn without_joules(c: ConfigurationRow) -> ConfigurationRow {
+    let joules_per_token_origin = "unknown";
+    ConfigurationRow {
+        joules_per_token: None,
+        joules_low: None,
+        joules_high: None,
+        joules_per_token_origin,
+        joules_of: None,
+        ..c
     }
 }
 

@@ -35,6 +35,7 @@ fn comparison(name: &str) -> Comparison {
             provenance,
             bandwidth: vec![Bandwidth { threads: 2, bytes_per_s: synthetic::estimate(3e10) }],
             copy_bandwidth: None,
+            power: None,
         },
         threads: 2,
         contestants: vec![contestant(OURS), contestant("one"), contestant("two")],

@@ -2,12 +2,20 @@
 
 #![allow(clippy::unwrap_used, reason = "a test")]
 
-use cost_model::record::{Record, RecordError};
+use cost_model::estimate::Estimate;
+use cost_model::record::{Covers, Power, Record, RecordError};
 
 const EXAMPLE: &str = include_str!("fixtures/example-record.json");
 
 fn example() -> Record {
     Record::parse(EXAMPLE, "example").unwrap()
+}
+
+/// Within a tenth either way.
+fn power(watts: f64, covers: Covers) -> Option<Power> {
+    let low = watts - 0.1 * watts.abs();
+    let watts = Estimate { median: watts, low, high: watts + 0.1 * watts.abs(), confidence: 0.95, samples: 8 };
+    Some(Power { watts, covers })
 }
 
 /// The example with one change, as another program might have written it.
@@ -30,6 +38,7 @@ fn what_is_written_is_read_back() {
     record.measurements[0].seconds.median *= 1.0 + f64::EPSILON;
     record.measurements[0].ratio = Some(record.measurements[0].seconds);
     record.huge_page_share = Some(0.25);
+    record.power = power(87.5, Covers::Package);
     record.write(&path).unwrap();
     assert_eq!(Record::read(&path).unwrap(), record);
 }
@@ -87,7 +96,7 @@ fn unknown_fields_units_and_spellings_are_named() {
 #[test]
 fn wrong_values_are_refused_by_name() {
     type Change = fn(&mut Record);
-    let changes: [(Change, &str); 19] = [
+    let changes: [(Change, &str); 25] = [
         (|r| r.machine.logical_cores = 64, "machine.fingerprint"),
         (|r| r.bandwidth[0].bytes_per_s.median = -1.0, "bandwidth at 1 threads"),
         (|r| r.huge_page_share = Some(1.5), "huge_page_share is 1.5"),
@@ -107,6 +116,12 @@ fn wrong_values_are_refused_by_name() {
         (|r| r.measurements[0].isa = "avx1024".into(), "avx1024"),
         (|r| r.measurements[0].policy = Some("dense".into()), "policy"),
         (|r| r.measurements[0].rank = Some(512), "rank"),
+        (|r| r.power = power(f64::NAN, Covers::Package), "power is not finite"),
+        (|r| r.power = power(0.0, Covers::Package), "power is not positive"),
+        (|r| r.power = power(-40.0, Covers::Package), "power is not positive"),
+        (|r| r.power = power(1e-3, Covers::Package), "wanted 0.5 to 10000"),
+        (|r| r.power = power(2e5, Covers::Package), "wanted 0.5 to 10000"),
+        (|r| r.power = power(90.0, Covers::Gpu), "covers `gpu`, wanted `package`"),
     ];
     for (change, says) in changes {
         let mut record = example();
@@ -170,6 +185,8 @@ fn records_merge_by_machine() {
     second.measurements.drain(..10);
     second.bandwidth[1].bytes_per_s.median *= 1.01;
     second.huge_page_share = Some(0.5);
+    first.power = power(95.0, Covers::Package);
+    second.power = power(90.0, Covers::Package);
     let mut other = example();
     other.machine.cpu_model = "Another".into();
     other.machine = other.machine.with_fingerprint();
@@ -180,6 +197,9 @@ fn records_merge_by_machine() {
     assert_eq!(merged[0].bandwidth[1], second.bandwidth[1]);
     assert_eq!(merged[0].bandwidth.len(), 2);
     assert_eq!(merged[0].huge_page_share, Some(0.5));
+    assert_eq!((merged[0].power, merged[1].power), (first.power, None));
+    let reversed = Record::merge([second.clone(), first.clone()]).unwrap();
+    assert_eq!(reversed[0].power, first.power);
     assert_eq!(merged[1], other);
 
     let twice = Record::merge([first.clone(), first.clone()]).unwrap_err();

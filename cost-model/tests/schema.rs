@@ -88,3 +88,28 @@ fn what_is_wrong_in_itself_is_refused_by_both() {
         assert!(!fits(&record), "without `{at}/{first}`: fits");
     }
 }
+
+/// A record from before power was measured fits and is read (`every_kept_record_fits`); so does one that has it.
+#[test]
+fn power_is_there_whole_or_not_at_all() {
+    let with = |power: Value| {
+        let mut record = example();
+        record.as_object_mut().unwrap().insert("power".to_owned(), power);
+        record
+    };
+    let watts = json!({ "median": 87.5, "low": 85.0, "high": 91.0, "confidence": 0.95, "samples": 8 });
+    let good = with(json!({ "watts": watts, "covers": "package" }));
+    assert!(fits(&good) && Record::parse(&good.to_string(), "r.json").unwrap().power.is_some());
+    for bad in [
+        json!(87.5),
+        json!({ "watts": 87.5, "covers": "package" }),
+        json!({ "watts": watts, "covers": "wall" }),
+        json!({ "watts": watts }),
+        json!({ "covers": "package" }),
+        json!({ "watts": watts, "covers": "package", "volts": 12 }),
+        json!({ "watts": { "median": 0.0, "low": 0.0, "high": 0.0, "confidence": 0.95, "samples": 8 }, "covers": "package" }),
+    ] {
+        assert!(Record::parse(&with(bad.clone()).to_string(), "r.json").is_err(), "{bad}: read");
+        assert!(!fits(&with(bad.clone())), "{bad}: fits");
+    }
+}

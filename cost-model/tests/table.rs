@@ -37,6 +37,7 @@ fn rows_say_what_is_unknown_and_what_is_assumed() {
         let worth = Worth {
             usd_per_hour: price.clone(),
             usd_per_mtok: usd_per_mtok(price.value, composed.tok_s, 0.5).unwrap(),
+            energy: None,
             missed_mass: None,
             accuracy: sparse_humaneval(),
         };
@@ -70,6 +71,7 @@ fn rows_say_what_is_unknown_and_what_is_assumed() {
     assert_eq!(cell(1, "accuracy"), "");
     assert_eq!(cell(1, "accuracy_origin"), "unknown");
     assert_eq!(cell(1, "usd_per_hour_origin"), "assumed");
+    assert_eq!((cell(1, "joules_per_token"), cell(1, "joules_per_token_origin")), (String::new(), "unknown".into()));
     assert_eq!(cell(1, "ms_per_token").parse(), Ok(sparse.ms_per_token));
     assert_eq!(cell(0, "per_anchored"), "");
 }

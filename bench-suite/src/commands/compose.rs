@@ -6,6 +6,7 @@ use clap::Args;
 use cost_model::{
     estimate::Interval,
     grid::{Axes, Basis, Cell, Grid, GridKey, HybridPlacement, Parts},
+    money::Energy,
     record::Record,
     report::Report,
     scenario::Scenario,
@@ -148,6 +149,9 @@ fn part_table(key: &GridKey, part: &Parts) -> String {
         number(part.hour.usual),
         number(part.usd_per_mtok),
     );
+    if let Some(Energy { joules_per_token: joules, .. }) = &part.energy {
+        text += &format!("{} J per token, {}\n", number(joules.value.median), joules.origin);
+    }
     for term in &part.composition.terms {
         text += &format!("- {}: {}\n", term.kind, term.origin);
     }

@@ -1,5 +1,7 @@
 //! `thresher doctor`: what this machine has, what will run on it, and what will not and why.
 
+use std::path::Path;
+
 use clap::Args;
 use cost_model::{
     estimate::Estimate,
@@ -12,10 +14,14 @@ use serde::Serialize;
 
 use crate::{
     Failure, Result,
-    gpu::{self, cublas},
+    gpu::{self, board::Board, cublas},
     machine::{available_memory_bytes, this_build, this_machine},
     measure,
     output::{TableFormat, print, print_csv, print_json, table},
+    power::{
+        PowerError,
+        powercap::{self, Packages},
+    },
     workload::Layer,
 };
 
@@ -116,11 +122,19 @@ fn findings(cpu: &Cpu) -> Result<Vec<Finding>> {
         };
         all.push(Finding { what: format!("{format} layer"), runs, detail });
     }
+    all.push(power("power of the processor", Packages::open(Path::new(powercap::FOLDER)).err()));
     let probe = probe();
     let runs = matches!(probe, Probe::Device(_));
     let detail = if runs { probe.to_string() } else { format!("skipped: {probe}") };
     all.push(Finding { what: "CUDA kernels".to_owned(), runs, detail });
     Ok(all)
+}
+
+/// Whether a power can be measured while kernels run.
+fn power(what: &str, fault: Option<PowerError>) -> Finding {
+    let runs = fault.is_none();
+    let detail = fault.map_or_else(|| "is measured".to_owned(), |why| format!("skipped: {why}"));
+    Finding { what: what.to_owned(), runs, detail }
 }
 
 /// How fast the GPU's memory is. A GPU that cannot be measured, because others use it, is a finding.
@@ -130,7 +144,10 @@ fn gpu_bandwidth() -> (Option<GpuBandwidth>, Vec<Finding>) {
     }
     let peer = cublas::is_there();
     let detail = if peer { "runs, as a peer on the GPU" } else { "skipped: the library is not where the loader looks" };
-    let mut findings = vec![Finding { what: "cuBLAS".to_owned(), runs: peer, detail: detail.to_owned() }];
+    let mut findings = vec![
+        Finding { what: "cuBLAS".to_owned(), runs: peer, detail: detail.to_owned() },
+        power("power of the GPU's board", Board::open(0).err()),
+    ];
     match gpu::open().and_then(|gpu| gpu::measure::bandwidth(&gpu, ROUNDS)) {
         Ok((read, copy_bytes_per_s)) => {
             let read_bytes_per_s = read.first().map(|b| b.bytes_per_s);

@@ -50,19 +50,26 @@ pub fn run(arguments: &MeasureArguments) -> Result<()> {
         let mut plan = gpu::measure::Plan::standard(rounds(gpu::measure::ROUNDS));
         plan.policies = timed_policies()?;
         plan.only.clone_from(&arguments.only);
+        plan.power = plan.only.is_none();
         plan.beside = false;
-        let record = gpu::measure::measure(&plan, &gpu::open()?, &machine, this_build())?.record;
-        return written(&record, &arguments.out);
+        let measured = gpu::measure::measure(&plan, &gpu::open()?, &machine, this_build())?;
+        written(&measured.record, &arguments.out)?;
+        return print_notes(&measured.notes);
     }
     let mut plan = Plan::standard(&machine, rounds(ROUNDS));
     plan.formats = every_format();
     plan.policies = timed_policies()?;
     plan.only.clone_from(&arguments.only);
-    let record = match &arguments.from_criterion {
-        None => measure::measure(&plan, machine, this_build())?.record,
-        Some(folder) => from_criterion(folder, Record::new(machine, this_build()))?,
+    plan.power = plan.only.is_none();
+    let (record, notes) = match &arguments.from_criterion {
+        None => {
+            let measured = measure::measure(&plan, machine, this_build())?;
+            (measured.record, measured.notes)
+        }
+        Some(folder) => (from_criterion(folder, Record::new(machine, this_build()))?, Vec::new()),
     };
     written(&record, &arguments.out)?;
+    print_notes(&notes)?;
     match &record.machine.gpu {
         Some(gpu) => print(&format!("{} is not in it: --device gpu measures that\n", gpu.name)),
         None => Ok(()),
@@ -76,6 +83,11 @@ pub fn run(arguments: &MeasureArguments) -> Result<()> {
 pub(super) fn written(record: &Record, out: &Path) -> Result<()> {
     record.write(out)?;
     print(&format!("{}: {} measurements of {}\n", out.display(), record.measurements.len(), record.machine.name()))
+}
+
+/// What could not be measured, a line each.
+fn print_notes(notes: &[String]) -> Result<()> {
+    notes.iter().try_for_each(|note| print(&format!("{note}\n")))
 }
 
 /// Criterion timed the operators, and how fast memory is read beside them.

@@ -26,7 +26,7 @@ use crate::{
     Failure, Result, embedded,
     gpu::{self, Device},
     machine::{this_build, this_machine},
-    measure::{self, Plan, progress_bar},
+    measure::{self, Measured, Plan, progress_bar},
     outcomes::{Activations, outcomes},
     output::print,
     summary,
@@ -86,23 +86,27 @@ pub fn run(arguments: &ReportArguments) -> Result<()> {
     let quality = arguments.quality.read()?;
     let out = out_folder(&arguments.out, &FILES)?;
     let machine = this_machine();
-    let mut records = Vec::new();
+    let (mut records, mut notes) = (Vec::new(), Vec::new());
     if arguments.device != Some(Device::Gpu) {
-        records.push(measured_cpu(arguments, &scenario, &specs, machine.clone())?);
+        let measured = measured_cpu(arguments, &scenario, &specs, machine.clone())?;
+        records.push(measured.record);
+        notes.extend(measured.notes);
     }
-    let mut skipped = None;
     if arguments.device == Some(Device::Gpu) || arguments.device.is_none() && gpu::is_there() {
         match measured_gpu(&scenario, &specs, &machine) {
-            Ok(record) => records.push(record),
+            Ok(measured) => {
+                records.push(measured.record);
+                notes.extend(measured.notes);
+            }
             // The processor's report stands without it.
             Err(failure) if !records.is_empty() => {
-                skipped = Some(format!("the GPU was not measured: {}", failure.message));
+                notes.push(format!("the GPU was not measured: {}", failure.message));
             }
             Err(failure) => return Err(failure),
         }
     }
     let mut outcomes = Outcomes::of(&scenario, &specs)?;
-    outcomes.notes.extend(skipped);
+    outcomes.notes.extend(notes);
     publish(&records, &scenario, &outcomes, &quality, &out)
 }
 
@@ -111,7 +115,7 @@ fn measured_cpu(
     scenario: &Scenario,
     specs: &[PolicySpec],
     machine: Machine,
-) -> Result<Record> {
+) -> Result<Measured> {
     let rounds = if arguments.full { FULL_ROUNDS } else { QUICK_ROUNDS };
     let mut plan = Plan::standard(&machine, rounds);
     plan.formats = scenario.formats.value.iter().map(|&f| kernel_format(f)).collect();
@@ -120,16 +124,16 @@ fn measured_cpu(
     if arguments.full && machine.logical_cores > 1 {
         plan.threads.insert(0, 1);
     }
-    Ok(measure::measure(&plan, machine, this_build())?.record)
+    measure::measure(&plan, machine, this_build())
 }
 
-fn measured_gpu(scenario: &Scenario, specs: &[PolicySpec], machine: &Machine) -> Result<Record> {
+fn measured_gpu(scenario: &Scenario, specs: &[PolicySpec], machine: &Machine) -> Result<gpu::measure::Measured> {
     let mut plan = gpu::measure::Plan::standard(gpu::measure::ROUNDS);
     plan.formats = scenario.formats.value.iter().map(|&f| kernel_format(f)).collect();
     plan.ranks.push(scenario.predictor_rank.value);
     plan.policies = with_one_of_each_kind(scenario, specs)?;
     plan.beside = false;
-    Ok(gpu::measure::measure(&plan, &gpu::open()?, machine, this_build())?.record)
+    gpu::measure::measure(&plan, &gpu::open()?, machine, this_build())
 }
 
 /// The policies whose selection is timed: those of rows, and of the grid one of each other kind.

@@ -183,6 +183,7 @@ fn gpu_plan(arguments: &RoofArguments) -> Result<gpu::measure::Plan> {
     plan.policies = timed_policies()?;
     sort(&mut plan.formats, Format::cmp);
     sort(&mut plan.densities, |a, b| b.total_cmp(a));
+    plan.power = arguments.record.is_some();
     if arguments.record.is_none() {
         plan.operators = ROOF_OPERATORS.to_vec();
         plan.ranks = vec![RANKS[1]];
@@ -193,6 +194,7 @@ fn gpu_plan(arguments: &RoofArguments) -> Result<gpu::measure::Plan> {
 fn cpu_plan(arguments: &RoofArguments, machine: &Machine) -> Result<Plan> {
     let mut plan = Plan::standard(machine, arguments.rounds.map_or(ROUNDS, |r| r as usize));
     plan.policies = timed_policies()?;
+    plan.power = arguments.record.is_some();
     if arguments.record.is_none() {
         plan.operators = ROOF_OPERATORS.to_vec();
         plan.ranks = vec![RANKS[1]];

@@ -50,7 +50,7 @@ pub fn compare(
         Ok::<_, Failure>(Contestant { name: CUBLAS.to_owned(), version: format!("{}, three GEMVs", cublas.version()?) })
     });
     Ok(Comparison {
-        measured: MeasuredMachine { machine, provenance, bandwidth, copy_bandwidth },
+        measured: MeasuredMachine { machine, provenance, bandwidth, copy_bandwidth, power: None },
         threads: 1,
         contestants: [Ok(ours)].into_iter().chain(theirs).collect::<Result<_>>()?,
         contests,

@@ -11,7 +11,7 @@ use cost_model::{
     format::WeightFormat,
     machine::{CUDA, Machine},
     operator::Operator,
-    record::{Bandwidth, Provenance, Record},
+    record::{Bandwidth, Power, Provenance, Record},
 };
 use indicatif::ProgressBar;
 use kernels_cpu::Format;
@@ -21,6 +21,7 @@ use threshold::PolicySpec;
 
 use super::{
     batches::batches,
+    board::Board,
     chains::{self, Chain, Predictor},
     gpu_format,
     layers::{Ffn, Host, copies, phases, require_memory},
@@ -30,6 +31,7 @@ use crate::{
     batches::BatchRow,
     measure::{BATCH_DENSITIES, RANKS, list, progress_bar},
     outcomes::Activations,
+    power::{self, PowerError},
     timing,
     workload::{self, SHAPE, Subject, record_format},
 };
@@ -48,6 +50,8 @@ const FEW_NEURONS: usize = 8;
 pub const ROUNDS: usize = 15;
 /// Selections between two events.
 const SELECTIONS: usize = 200;
+/// Replays between two looks at the counter of energy: milliseconds, in which the host asks the GPU for nothing else.
+const POWERED_REPLAYS: usize = 8;
 /// Device memory that bandwidth is measured in: 4 GiB and a copy of them.
 pub(super) const BANDWIDTH_BYTES: u64 = 8 << 30;
 
@@ -70,6 +74,8 @@ pub struct Plan {
     pub only: Option<String>,
     /// Whether to time whole layers and FFNs with a launch of their own too.
     pub beside: bool,
+    /// Whether to read the power of the board while the FFN of the first format runs.
+    pub power: bool,
 }
 
 /// What was measured.
@@ -81,6 +87,8 @@ pub struct Measured {
     pub layers: Vec<LayerRow>,
     /// FFNs with a launch of their own.
     pub launches: Vec<LaunchRow>,
+    /// What could not be measured here, and why.
+    pub notes: Vec<String>,
 }
 
 /// A whole layer: predictor, selection, FFN.
@@ -131,6 +139,7 @@ impl Plan {
             rounds,
             only: None,
             beside: true,
+            power: true,
         }
     }
 
@@ -259,7 +268,8 @@ pub fn bandwidth(gpu: &Gpu, rounds: usize) -> Result<(Vec<Bandwidth>, Option<Est
 /// Nothing matches the plan; not enough device memory; a kernel computes something else than it was told.
 pub fn measure(plan: &Plan, gpu: &Gpu, machine: &Machine, provenance: Provenance) -> Result<Measured> {
     let machine = machine.as_gpu().ok_or_else(|| Failure::short("this machine has no usable GPU"))?;
-    let mut measured = Measured { record: Record::new(machine, provenance), layers: Vec::new(), launches: Vec::new() };
+    let record = Record::new(machine, provenance);
+    let mut measured = Measured { record, layers: Vec::new(), launches: Vec::new(), notes: Vec::new() };
     let mut roof = Roof::new(gpu)?;
     let progress = progress_bar(((plan.formats.len() + 1) * (plan.rounds + 1)) as u64);
     for &format in &plan.formats {
@@ -277,6 +287,10 @@ pub fn measure(plan: &Plan, gpu: &Gpu, machine: &Machine, provenance: Provenance
         let rows = batches(gpu, &formats, &BATCH_DENSITIES, plan.rounds)?;
         measured.record.measurements.extend(rows.iter().filter_map(BatchRow::measurement));
     }
+    if let Some(&format) = plan.formats.iter().find(|&&format| plan.power && has(gpu, format)) {
+        progress.set_message("power");
+        power::put(ffn_power(gpu, format), &mut measured.record, &mut measured.notes)?;
+    }
     progress.set_message("selection");
     for (subject, seconds) in selections(plan, gpu)? {
         measured.record.measurements.extend(subject.measurement(&seconds, &[]));
@@ -288,6 +302,23 @@ pub fn measure(plan: &Plan, gpu: &Gpu, machine: &Machine, provenance: Provenance
     }
     (measured.record.bandwidth, measured.record.copy_bandwidth) = roof.bandwidth();
     Ok(measured)
+}
+
+/// Power of the board while FFNs run, dense and sparse in turn.
+fn ffn_power(gpu: &Gpu, format: Format) -> std::result::Result<Power, PowerError> {
+    let mut board = Board::open(gpu.device().ordinal)?;
+    let weights = Weights::upload(gpu, format)?;
+    let [dense, sparse] = power::DENSITIES.map(|density| weights.chain(gpu, &weights.ffn_subject(density)));
+    let chains = [dense?, sparse?];
+    let [dense, sparse] = chains.each_ref().map(|chain| gpu.capture(&chain.steps.iter().collect::<Vec<_>>()));
+    let graphs = [dense.map_err(Failure::from)?, sparse.map_err(Failure::from)?];
+    let mut works = graphs.each_ref().map(|graph| {
+        move || {
+            gpu.time(|| (0..POWERED_REPLAYS).try_for_each(|_| graph.replay()))?;
+            Ok::<_, Failure>(())
+        }
+    });
+    power::measure(&mut board, &mut power::clock(), &mut works)
 }
 
 /// Whether the GPU's steps read a format.

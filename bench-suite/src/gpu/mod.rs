@@ -8,11 +8,13 @@
 //! | our FFN against the dense one of cuBLAS | [`contest`], [`cublas`] |
 //! | eighty layers in one graph | [`decode`] |
 //! | the FFN over a few tokens at once | [`batches`] |
+//! | what its board draws | [`board`] |
 //!
 //! What is timed is a graph of many phases over distinct weights, between two events on the device, over the number
 //! of phases: launching is in it as often as it is in a decode that replays a graph for each token.
 
 pub mod batches;
+pub mod board;
 pub mod chains;
 pub mod contest;
 pub mod cublas;

@@ -7,7 +7,7 @@ use crate::estimate::Interval;
 use crate::format::WeightFormat;
 use crate::memory::Memory;
 use crate::model::ModelShape;
-use crate::money::{Hour, Upkeep};
+use crate::money::{Draw, Hour, Upkeep};
 use crate::report::PolicyOutcome;
 use crate::setting::Setting;
 
@@ -42,8 +42,8 @@ pub struct Cell {
     pub memory_bytes: u64,
     /// What an hour costs.
     pub hour: Hour,
-    /// Power of the machine with its share of the building, where the scenario says it, in watts.
-    pub watts: Option<f64>,
+    /// Power at work, where the scenario says it or the record has it.
+    pub draw: Option<Draw>,
     /// Whether any term lies beyond what was measured.
     pub extrapolated: bool,
     /// Milliseconds of each group of terms, and their standard deviation.
@@ -149,6 +149,7 @@ impl Bench<'_> {
 
     fn cell(&self, outcome: usize, c: &Configuration, terms: &[Term]) -> Result<Cell, GridError> {
         let memory_bytes = Memory::of(c).total();
+        let hour = self.upkeep.hour(memory_bytes)?;
         let mut groups = [(0.0_f32, 0.0_f32); GROUPS];
         for term in terms {
             let Some(at) = term.group.timed() else { continue };
@@ -166,8 +167,8 @@ impl Bench<'_> {
             threads: c.threads,
             ms: total(terms).scale(self.slower),
             memory_bytes,
-            hour: self.upkeep.hour(memory_bytes)?,
-            watts: self.upkeep.owned.map(|own| own.watts * own.pue),
+            hour,
+            draw: self.upkeep.draw(hour.devices),
             extrapolated: self.slower != 1.0 || terms.iter().any(|term| term.extrapolated),
             groups,
         })

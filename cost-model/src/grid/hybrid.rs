@@ -8,7 +8,7 @@ use crate::estimate::Interval;
 use crate::format::WeightFormat;
 use crate::memory::Memory;
 use crate::model::ModelShape;
-use crate::money::{Hour, Upkeep};
+use crate::money::{Draw, DrawnBy, Hour, Upkeep};
 use crate::placement::{Dense, Layer, Link, Neurons, PlacementError, Problem};
 use crate::report::PolicyOutcome;
 use crate::setting::Setting;
@@ -163,7 +163,7 @@ impl Hybrid<'_> {
             ms: Interval { median: ms, low: ms * (1.0 - 2.0 * SD), high: ms * (1.0 + 2.0 * SD) },
             memory_bytes: memory.total(),
             hour: self.hour(memory.total(), free)?,
-            watts: None,
+            draw: self.draw(),
             extrapolated: true,
             groups,
         };
@@ -175,6 +175,13 @@ impl Hybrid<'_> {
             over_frequency: solution.gain_over_frequency(),
         };
         Ok(Some((cell, placement)))
+    }
+
+    /// What both draw, where their owner says it of both: of each other no counter knows.
+    fn draw(&self) -> Option<Draw> {
+        let [gpu, cpu] =
+            [self.gpu, self.cpu].map(|side| side.upkeep.draw(1).filter(|draw| draw.by == DrawnBy::Machine));
+        Some(Draw { watts: Interval::sum_correlated([gpu?.watts, cpu?.watts]), by: DrawnBy::Machine })
     }
 
     /// One GPU, and as much of a processor as holds what is not on it.

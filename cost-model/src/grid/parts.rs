@@ -1,7 +1,7 @@
 //! One configuration, part by part: what its row in the grid was made of.
 
 use crate::compose::{Composer, Composition, Configuration, DENSE};
-use crate::money::{Hour, Prices};
+use crate::money::{Energy, Hour, Prices};
 use crate::record::Record;
 use crate::report::PolicyOutcome;
 use crate::scenario::Scenario;
@@ -20,6 +20,8 @@ pub struct Parts {
     pub hour: Hour,
     /// USD per million tokens.
     pub usd_per_mtok: f64,
+    /// What a token takes, where power is known.
+    pub energy: Option<Energy>,
 }
 
 /// What a record makes of a configuration, or why nothing.
@@ -53,7 +55,9 @@ pub(super) fn of(
         Err(why) => return Ok(Err(format!("{machine}: {why}"))),
     };
     let prices = Prices::own()?;
-    let hour = scenario.upkeep(&prices, &record.machine).hour(composition.memory.total())?;
+    let upkeep = scenario.upkeep(&prices, record);
+    let hour = upkeep.hour(composition.memory.total())?;
     let usd_per_mtok = hour.usd_per_mtok(hour.usual, scenario.utilisation.value, composition.tok_s.median);
-    Ok(Ok(Parts { machine, composition, hour, usd_per_mtok }))
+    let energy = upkeep.energy(hour.devices, composition.tok_s, &outcome.densities.origin);
+    Ok(Ok(Parts { machine, composition, hour, usd_per_mtok, energy }))
 }

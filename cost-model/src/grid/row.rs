@@ -6,6 +6,7 @@ use serde::Serialize;
 
 use crate::compose::Scorer;
 use crate::model::ModelShape;
+use crate::money::DrawnBy;
 use crate::report::PerForm;
 
 use super::{Cell, Grid, GridKey, Scores};
@@ -61,8 +62,10 @@ pub struct GridRow {
     pub accuracy_kept: f64,
     /// USD per solved problem; assumed. Empty where none is solved.
     pub usd_per_solved: Option<f64>,
-    /// Joules per token, where the scenario says what the machine draws.
+    /// Joules per token, where the scenario says what the machine draws or its record has measured power.
     pub joules_per_token: Option<f64>,
+    /// What draws them: the `machine`, by its owner's figure; a `gpu` or a processor's `package` alone, as measured.
+    pub joules_of: Option<DrawnBy>,
     /// PER over all rows of the model.
     pub per_paper: Option<f64>,
     /// PER between fixed bounds.
@@ -124,7 +127,8 @@ impl Grid {
             usd_per_mtok: scores.usd_per_mtok[at],
             accuracy_kept: scores.kept[at],
             usd_per_solved: Some(scores.usd_per_solved[at]).filter(|usd| usd.is_finite()),
-            joules_per_token: cell.watts.map(|watts| watts / cell.tok_s()),
+            joules_per_token: cell.draw.map(|draw| draw.joules_per_token(cell.tok_s())),
+            joules_of: cell.draw.map(|draw| draw.by),
             per_paper: per(PerForm::Paper),
             per_anchored: per(PerForm::Anchored),
             per_ratio: per(PerForm::Ratio),

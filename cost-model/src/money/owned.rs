@@ -20,7 +20,7 @@ pub struct Owned {
     pub price_usd: f64,
     /// Years until it is worth nothing.
     pub years: f64,
-    /// Power at work.
+    /// Power at work; 0 where it is not known.
     pub watts: f64,
     /// Power of the building over that of the machine.
     pub pue: f64,
@@ -47,9 +47,9 @@ impl Owned {
         self.standing_usd_per_hour() + utilisation * self.working_usd_per_hour()
     }
 
-    /// Joules per token at so many tokens a second, the building's share included.
-    pub fn joules_per_token(&self, tok_s: f64) -> f64 {
-        self.watts * self.pue / tok_s
+    /// Watts at work with the building's share; none where the owner says 0, which nothing draws.
+    pub fn drawn_w(&self) -> Option<f64> {
+        Some(self.watts * self.pue).filter(|watts| *watts > 0.0)
     }
 
     /// What is wrong with it, if anything.
@@ -108,7 +108,8 @@ mod tests {
         let near = |a: f64, b: f64| assert!((a - b).abs() < 1e-12, "{a} {b}");
         near(owned().standing_usd_per_hour(), 1.2);
         near(owned().working_usd_per_hour(), 0.12);
-        near(owned().joules_per_token(10.0), 120.0);
+        near(owned().drawn_w().unwrap(), 1200.0);
+        assert_eq!(Owned { watts: 0.0, ..owned() }.drawn_w(), None);
         // Energy is paid for hours of work alone.
         let per_mtok = |u: f64| usd_per_mtok(owned().usd_per_hour(u), Interval::exact(10.0), u).unwrap().median;
         near(per_mtok(1.0), 1.32 / 0.036);

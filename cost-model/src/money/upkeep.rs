@@ -1,9 +1,12 @@
-//! What an hour of a machine costs that holds a configuration: one place for the rows of the report and those of the grid.
+//! What an hour of a machine costs that holds a configuration, and what it draws: one place for the rows of the report and those
+//! of the grid.
 
 use crate::estimate::Interval;
 use crate::machine::Machine;
 use crate::origin::{Origin, Sourced};
+use crate::record::Record;
 
+use super::energy::{Draw, DrawnBy, Energy};
 use super::{MoneyError, Owned, Prices};
 
 const SECONDS_PER_HOUR: f64 = 3600.0;
@@ -17,6 +20,8 @@ pub(crate) struct Upkeep<'a> {
     pub(crate) owned: Option<&'a Owned>,
     /// The scenario's price of an hour.
     pub(crate) given: Option<&'a Sourced<f64>>,
+    /// Where its power may have been measured.
+    pub(crate) record: Option<&'a Record>,
 }
 
 /// USD per hour.
@@ -104,6 +109,32 @@ impl Upkeep<'_> {
         let charged = self.machine.memory_bytes.max(need);
         let low = self.prices.cheap_machine_usd_per_hour(self.machine.logical_cores, charged)?.value;
         Ok(Hour { low, high: 2.0 * usual, ..hour })
+    }
+
+    /// Power of so many machines at work: as their owner says, else as measured; none where neither is known.
+    pub(crate) fn draw(&self, devices: u32) -> Option<Draw> {
+        if let Some(watts) = self.owned.and_then(Owned::drawn_w) {
+            return Some(Draw { watts: Interval::exact(watts), by: DrawnBy::Machine });
+        }
+        let power = self.record?.power?;
+        Some(Draw { watts: power.watts.interval().scale(f64::from(devices)), by: power.covers.into() })
+    }
+
+    /// What so many of them take for a token at that pace, which comes from `pace`.
+    pub(crate) fn energy(&self, devices: u32, tok_s: Interval, pace: &Origin) -> Option<Energy> {
+        let draw = self.draw(devices)?;
+        let what = format!("{:.1} W of {} over {:.4} tok/s", draw.watts.median, draw.by, tok_s.median);
+        let measured =
+            self.record.filter(|_| draw.by != DrawnBy::Machine).and_then(|r| Some(r.origin(r.power?.watts.samples)));
+        let origin = match measured {
+            None => Origin::assumed(format!("{what}; the power is its owner's figure")),
+            Some(measured) if devices > 1 => {
+                Origin::assumed(format!("{what}; each of {devices} GPUs taken to draw what one did, {measured}"))
+            }
+            Some(measured) => Origin::derived(format!("{what}; the power was {measured}")).resting_on(&[pace]),
+        };
+        let joules_per_token = Sourced::new(draw.joules_between(tok_s), origin);
+        Some(Energy { joules_per_token, drawn_by: draw.by })
     }
 
     /// Who is charged, in words that end a sentence about a machine too small for the model.

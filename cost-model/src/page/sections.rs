@@ -2,9 +2,11 @@
 
 use maud::{Markup, html};
 
+use crate::money::DrawnBy;
 use crate::number::{fixed, percent, significant};
 use crate::origin::{Origin, Sourced};
 use crate::quality::Accuracy;
+use crate::record::Power;
 use crate::report::{MeasuredMachine, Report, Row, TOLERATED_MISS};
 use crate::scenario::Scenario;
 
@@ -136,6 +138,13 @@ pub(super) fn machine(measured: &MeasuredMachine) -> Markup {
                         span.figure.measured title={ (copy.samples) " samples" } {
                             (fixed(copy.median / BYTES_PER_GB, 1)) " GB/s read and written"
                         }
+                    } }
+                }
+                @if let Some(Power { watts, covers }) = &measured.power {
+                    div { dt { "Power at work" } dd {
+                        span.figure.measured title={ (watts.samples) " samples" } { (significant(watts.median, 3)) " W" }
+                        span.interval { (significant(watts.low, 3)) "–" (significant(watts.high, 3)) }
+                        " of " (DrawnBy::from(*covers))
                     } }
                 }
                 div { dt { "Measured by" } dd {

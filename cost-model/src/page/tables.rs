@@ -3,6 +3,7 @@
 use maud::{Markup, html};
 
 use crate::machine::Machine;
+use crate::money::Energy;
 use crate::number::{fixed, percent, significant};
 use crate::origin::{Origin, Sourced};
 use crate::quality::Accuracy;
@@ -24,6 +25,7 @@ fn policy(row: &Row) -> Markup {
 pub(super) fn configurations(report: &Report, sources: &Sources) -> Markup {
     let several = report.machines.len() > 1;
     let models = report.dense_accuracy.len() > 1;
+    let energy = report.rows.iter().any(|row| row.energy.is_some());
     html! {
         div.scroll { table.sortable {
             thead { tr {
@@ -33,7 +35,9 @@ pub(super) fn configurations(report: &Report, sources: &Sources) -> Markup {
                 th { "format" }
                 th.number { "density" } th.number { "missed mass" }
                 th.number { "ms/token" } th.number { "p95 ms" } th.number { "tok/s" }
-                th.number { "GB" } th.number { "$/Mtok" } th.number { "pass@1" }
+                th.number { "GB" } th.number { "$/Mtok" }
+                @if energy { th.number { "J/token" } }
+                th.number { "pass@1" }
                 th.number { "PER paper" } th.number { "anchored" } th.number { "ratio" }
             } }
             tbody { @for row in &report.rows {
@@ -50,6 +54,7 @@ pub(super) fn configurations(report: &Report, sources: &Sources) -> Markup {
                     (cell(Some(c.tok_s), &sources.figure(&significant(c.tok_s, 3), &row.ms_per_token.origin)))
                     (cell(Some(c.memory_gb), &memory(row, sources)))
                     (cell(Some(c.usd_per_mtok), &usd(row, sources)))
+                    @if energy { (joules(row, sources)) }
                     (cell(c.accuracy, &accuracy(&row.accuracy, sources)))
                     @for form in PerForm::ALL { (per(row, form, sources)) }
                 }
@@ -71,6 +76,17 @@ fn missed(row: &Row, sources: &Sources) -> Markup {
 
 fn usd(row: &Row, sources: &Sources) -> Markup {
     sources.figure(&significant(row.configuration.usd_per_mtok, 3), &row.usd_per_mtok.origin)
+}
+
+fn joules(row: &Row, sources: &Sources) -> Markup {
+    let Some(Energy { joules_per_token: joules, drawn_by }) = &row.energy else {
+        return cell(None, &html! { span.blank title="its power was not measured, and no owner says it" { "–" } });
+    };
+    let shown = html! {
+        (sources.figure(&significant(joules.value.median, 3), &joules.origin))
+        span.interval title={ "of " (drawn_by) } { (drawn_by.as_str()) }
+    };
+    cell(Some(joules.value.median), &shown)
 }
 
 fn time(row: &Row, sources: &Sources) -> Markup {

@@ -32,7 +32,7 @@ pub(super) fn compose(
             let skew = model.skew()?;
             for format in &scenario.formats.value {
                 let (format, skew) = (*format, skew.clone());
-                let upkeep = scenario.upkeep(&prices, &record.machine);
+                let upkeep = scenario.upkeep(&prices, record);
                 let bench = Bench { composer: &composer, scenario, upkeep, model, format, accuracies, skew };
                 bench.rows(outcomes, &mut rows, notes)?;
             }
@@ -119,9 +119,11 @@ impl Bench<'_> {
             usd_per_hour.value, utilisation.value, composed.tok_s.median, usd_per_hour.origin, utilisation.origin
         ));
         let accuracy = self.accuracy(&outcome.policy);
+        let energy = self.upkeep.energy(hour.devices, composed.tok_s, &ms_origin);
         let worth = Worth {
             usd_per_hour: usd_per_hour.clone(),
             usd_per_mtok: usd,
+            energy: energy.clone(),
             missed_mass: outcome.missed_mass.as_ref().map(|m| m.value),
             accuracy: accuracy.clone(),
         };
@@ -136,6 +138,7 @@ impl Bench<'_> {
             ),
             ms_per_token: Sourced::new(composed.ms_per_token, ms_origin),
             usd_per_hour,
+            energy,
             density_origin: outcome.densities.origin.clone(),
             missed_mass: outcome.missed_mass.clone(),
             accuracy,
