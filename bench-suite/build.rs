@@ -4,8 +4,9 @@
 use std::{env, fs, path::Path, process::Command};
 
 fn main() {
-    // A commit moves HEAD's log; an edit touches a crate. Either may change the answer.
-    let git_files = ["HEAD", "logs/HEAD", "index"].map(|file| format!("../.git/{file}"));
+    // A commit moves HEAD's log; an edit touches a crate. Either may change the answer. Not the index: that is written by
+    // whoever asks for the status, and then everything would be built again.
+    let git_files = ["HEAD", "logs/HEAD"].map(|file| format!("../.git/{file}"));
     let crates = ["bench-suite", "cost-model", "kernels-cpu", "kernels-cuda", "predictor", "threshold"];
     let sources = crates.map(|folder| format!("../{folder}"));
     for path in git_files.iter().chain(&sources) {
@@ -16,7 +17,7 @@ fn main() {
         println!("cargo:rerun-if-changed={path}");
     }
     let commit = git(&["rev-parse", "--short=12", "HEAD"]).unwrap_or_else(|| "unknown".to_owned());
-    let dirty = git(&["status", "--porcelain", "--untracked-files=no"]).is_some_and(|changes| !changes.is_empty());
+    let dirty = git(&["--no-optional-locks", "status", "--porcelain", "--untracked-files=no"]).is_some_and(|changes| !changes.is_empty());
     let compiler = env::var("RUSTC").ok().and_then(|rustc| output(&rustc, &["--version"]));
     println!("cargo:rustc-env=THRESHER_COMPILER={}", compiler.as_deref().unwrap_or("unknown"));
     println!("cargo:rustc-env=THRESHER_COMMIT={commit}");
