@@ -244,7 +244,7 @@ fn decoder<'a>(
 ) -> Result<Decoder<'a>> {
     let inputs = Inputs { calibration, ..Inputs::default() };
     let mut decoder = Decoder::new(model, cpu, policy, &inputs, context + 1)?;
-    decoder.leave_out_audits();
+    decoder.leave_misses_unknown();
     decoder.pretend(context)?;
     Ok(decoder)
 }

@@ -239,8 +239,9 @@ fn statistics_say_what_was_computed_and_missed() {
         assert!((0.2..0.4).contains(&density), "{density}");
     }
     for (density, _, miss) in statistics("dynamic:miss=0.10,level=rank") {
-        // The bound of `threshold::dynamic`: (1 + gain · 0.9) / (gain · tokens), gain 1/4.
-        assert!((miss - 0.1).abs() <= 1.225 / 50.0 + 1e-9, "{miss}");
+        // The bound of `threshold::dynamic`, (1 + gain · 0.9) / (gain · audits) with a gain of 1/4, after the 28 audits that a
+        // layer of 512 neurons has in 200 tokens. It is of the miss that those saw; other rows measured this one.
+        assert!((miss - 0.1).abs() <= 1.225 / (0.25 * 28.0), "{miss}");
         assert!(density < 0.75, "{density}");
     }
 }

@@ -134,7 +134,7 @@ fn run_tells_what_each_layer_did() {
     }
     for policy in ["top-k:density=0.25", "per-layer:density=0.25", "dynamic:miss=0.1"] {
         let csv = run(&["--policy", policy, "--csv"]);
-        assert!(csv.starts_with("layer,density,fired,miss\n") && csv.lines().count() == 3, "{csv}");
+        assert!(csv.starts_with("layer,density,fired,miss,audited\n") && csv.lines().count() == 3, "{csv}");
     }
     let printed = run(&["--policy", "top-k:density=0.25"]);
     for word in ["top-k:density=0.25", "p50", "p95", "p99", "25.00 %", "gates"] {

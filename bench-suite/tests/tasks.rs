@@ -275,7 +275,7 @@ fn eval_scores_what_tasks_writes() {
     let total = problems.len().div_ceil(10);
     let mut rows = csv::Reader::from_reader(output.stdout.as_slice());
     let header = "policy,density,passed,total,pass_at_1,ci_low,ci_high,mcnemar_p,fired_density,missed_mass,\
-                  seen_pass_at_1,unseen_pass_at_1";
+                  seen_pass_at_1,unseen_pass_at_1,audit_density";
     assert_eq!(rows.headers().unwrap().iter().collect::<Vec<_>>().join(","), header);
     let rows: Vec<_> = rows.records().map(|row| row.unwrap()).collect();
     let cells = |row: usize| rows[row].iter().take(5).map(str::to_owned).collect::<Vec<_>>();
@@ -286,7 +286,7 @@ fn eval_scores_what_tasks_writes() {
     let families = |row: usize| rows[row].iter().skip(8).map(str::to_owned).collect::<Vec<_>>();
     assert_eq!(
         (families(0), families(1)),
-        (["", "", "1", "1"].map(String::from).into(), ["", "", "0", "0"].map(String::from).into())
+        (["", "", "1", "1", ""].map(String::from).into(), ["", "", "0", "0", ""].map(String::from).into())
     );
     // A docstring alone is a body, and returns None.
     assert_eq!(lines(&outcomes)[1]["outcome"], "failed_test");

@@ -87,9 +87,9 @@ pub struct PolicyEvaluation {
     pub policy: String,
     /// Tokens written.
     pub tokens: u64,
-    /// Mean share of neurons that the policy let through.
+    /// Mean share of neurons that the policy let through or audited.
     pub density: f64,
-    /// Mean share of neurons that fired: whose up and down rows were read.
+    /// Mean share of neurons that fired: whose up and down rows were read, audited ones included.
     pub fired_density: f64,
     /// Mean share of FFN output mass that was skipped; absent if nothing was seen of it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -104,9 +104,9 @@ pub struct PolicyEvaluation {
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct LayerEvaluation {
-    /// Share of neurons that the policy let through.
+    /// Share of neurons that the policy let through or audited.
     pub density: f64,
-    /// Share of neurons that fired.
+    /// Share of neurons that fired or were audited.
     pub fired_density: f64,
     /// Share of output mass that was skipped; absent if nothing was seen of it.
     #[serde(default, skip_serializing_if = "Option::is_none")]

@@ -1,6 +1,6 @@
 //! A policy together with the audits that it learns from.
 
-use crate::{Audit, Auditor, Error, Feedback, Picked, Policy};
+use crate::{Audit, Auditor, Error, Feedback, Picked, Policy, Shape};
 
 /// Skipped rows that are computed after all, per layer and token, so that a closed loop sees what it misses: in layers as
 /// wide as Llama-2-70B's, and in narrower ones the same share.
@@ -10,48 +10,101 @@ const WIDTH: usize = 28672;
 const FEWEST: usize = 2;
 const SEED: u64 = 13;
 
+/// When the layers of a model are audited, and how many rows of each: layers in turn, so that no token pays for all.
+#[derive(Clone, Debug)]
+pub struct Schedule {
+    rows: usize,
+    period: usize,
+    /// Selections of each layer until its next audit.
+    wait: Vec<usize>,
+}
+
+impl Schedule {
+    /// 16 rows in 28672 per layer and token, or as often as makes that share.
+    #[must_use]
+    pub fn new(shape: Shape) -> Self {
+        let neurons = shape.neurons();
+        let wanted = (AUDITED_ROWS * neurons) as f64 / WIDTH as f64;
+        let rows = (wanted.round() as usize).clamp(FEWEST, AUDITED_ROWS).min(neurons);
+        Self::of(shape, rows, ((rows as f64 / wanted).round() as usize).max(1))
+    }
+
+    /// `rows` rows at one in `period` selections of a layer.
+    ///
+    /// # Errors
+    /// [`Error::OutOfRange`] where either is 0, or there are fewer rows.
+    pub fn every(shape: Shape, rows: usize, period: usize) -> Result<Self, Error> {
+        if rows == 0 || rows > shape.neurons() {
+            return Err(Error::out_of_range("rows per audit", &rows, "in 1 ..= neurons per layer"));
+        }
+        if period == 0 {
+            return Err(Error::out_of_range("selections per audit", &period, "at least 1"));
+        }
+        Ok(Self::of(shape, rows, period))
+    }
+
+    fn of(shape: Shape, rows: usize, period: usize) -> Self {
+        Self { rows, period, wait: (0..shape.layers()).map(|layer| layer % period).collect() }
+    }
+
+    /// Rows of an audit at most.
+    #[must_use]
+    pub fn rows(&self) -> usize {
+        self.rows
+    }
+
+    /// Selections of a layer from one audit to the next.
+    #[must_use]
+    pub fn period(&self) -> usize {
+        self.period
+    }
+
+    /// Counts a selection of `layer`, and says whether it is to be audited. A layer that is not of the model never is.
+    pub fn is_due(&mut self, layer: usize) -> bool {
+        let Some(wait) = self.wait.get_mut(layer) else { return false };
+        *wait = wait.checked_sub(1).unwrap_or(self.period - 1);
+        *wait == 0
+    }
+}
+
 /// Selects, and where the policy needs it audits and observes; the memory for that is kept from token to token. For
 /// simulations, which know the masses of all neurons.
 #[derive(Debug)]
 pub struct AuditedPolicy {
     policy: Box<dyn Policy>,
     auditor: Auditor,
-    /// A layer is audited once in so many selections, layers in turn.
-    period: usize,
-    /// Selections of each layer until its next audit.
-    wait: Vec<usize>,
+    schedule: Schedule,
     active: Vec<u32>,
     audited: Picked,
     sample: Vec<f32>,
 }
 
 impl AuditedPolicy {
-    /// A policy with audits of 16 rows in 28672 per layer and token, or as often as makes that share.
+    /// A policy with the audits of [`Schedule::new`].
     ///
     /// # Errors
     /// None: every shape has rows to audit.
     pub fn new(policy: Box<dyn Policy>) -> Result<Self, Error> {
-        let neurons = policy.shape().neurons();
-        let wanted = (AUDITED_ROWS * neurons) as f64 / WIDTH as f64;
-        let rows = (wanted.round() as usize).clamp(FEWEST, AUDITED_ROWS).min(neurons);
-        Self::with_audits(policy, rows, ((rows as f64 / wanted).round() as usize).max(1))
+        let schedule = Schedule::new(policy.shape());
+        Self::with_schedule(policy, schedule)
     }
 
     /// A policy with audits of `rows` rows at one in `period` selections of a layer.
     ///
     /// # Errors
-    /// [`Error::OutOfRange`] unless there are as many rows, and both are at least 1.
+    /// [`Error::OutOfRange`] where either is 0, or there are fewer rows.
     pub fn with_audits(policy: Box<dyn Policy>, rows: usize, period: usize) -> Result<Self, Error> {
-        if period == 0 {
-            return Err(Error::out_of_range("selections per audit", &period, "at least 1"));
-        }
-        let shape = policy.shape();
+        let schedule = Schedule::every(policy.shape(), rows, period)?;
+        Self::with_schedule(policy, schedule)
+    }
+
+    fn with_schedule(policy: Box<dyn Policy>, schedule: Schedule) -> Result<Self, Error> {
+        let (neurons, rows) = (policy.shape().neurons(), schedule.rows());
         Ok(Self {
             policy,
-            auditor: Auditor::new(SEED, rows, shape.neurons())?,
-            period,
-            wait: (0..shape.layers()).map(|layer| layer % period).collect(),
-            active: Vec::with_capacity(shape.neurons()),
+            auditor: Auditor::new(SEED, rows, neurons)?,
+            schedule,
+            active: Vec::with_capacity(neurons),
             audited: Picked::with_capacity(rows),
             sample: Vec::with_capacity(rows),
         })
@@ -70,9 +123,7 @@ impl AuditedPolicy {
         if !self.policy.needs_audit() {
             return Ok(());
         }
-        let wait = &mut self.wait[layer];
-        *wait = wait.checked_sub(1).unwrap_or(self.period - 1);
-        let audit = if *wait == 0 { Some(self.audit(scores, masses)?) } else { None };
+        let audit = if self.schedule.is_due(layer) { Some(self.audit(scores, masses)?) } else { None };
         self.policy.observe(layer, &Feedback { computed: self.active.len(), useful: None, audit })
     }
 
@@ -110,5 +161,29 @@ impl AuditedPolicy {
             }
         }
         strands.iter().sum::<f64>() + rest.iter().map(mass).sum::<f64>()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    proptest! {
+        /// Every layer once in a period, and rows over rows 16 in 28672 where whole rows and periods can say so.
+        #[test]
+        fn layers_take_turns(layers in 1usize..9, neurons in 1usize..100_000, rounds in 1usize..4) {
+            let mut schedule = Schedule::new(Shape::new(layers, neurons)?);
+            let (rows, period) = (schedule.rows(), schedule.period());
+            for layer in 0..layers {
+                let due: Vec<usize> = (0..rounds * period).filter(|_| schedule.is_due(layer)).collect();
+                prop_assert_eq!(due.len(), rounds);
+                prop_assert!(due.windows(2).all(|pair| pair[1] - pair[0] == period));
+            }
+            prop_assert!(!schedule.is_due(layers));
+            let share = rows as f64 / (neurons * period) as f64 / (AUDITED_ROWS as f64 / WIDTH as f64);
+            prop_assert!(rows == AUDITED_ROWS || (0.6..1.5).contains(&share), "{share} of the share");
+        }
     }
 }

@@ -111,7 +111,7 @@ mod top_p;
 
 pub use allocation::Allocation;
 pub use audit::{Audit, Auditor, Picked};
-pub use audited::AuditedPolicy;
+pub use audited::{AuditedPolicy, Schedule};
 pub use budget::Budget;
 pub use calibration::{Calibration, CalibrationBuilder};
 pub use dense::Dense;

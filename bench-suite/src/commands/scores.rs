@@ -7,7 +7,7 @@ use crate::{
 };
 
 /// Columns of the CSV before those of pass@k. Other programs rely on the first eight.
-const COLUMNS: [&str; 12] = [
+const COLUMNS: [&str; 13] = [
     "policy",
     "density",
     "passed",
@@ -20,6 +20,7 @@ const COLUMNS: [&str; 12] = [
     "missed_mass",
     "seen_pass_at_1",
     "unseen_pass_at_1",
+    "audit_density",
 ];
 
 /// Prints scores, one policy a row.
@@ -50,7 +51,7 @@ fn csv_of(scores: &[Score]) -> Result<String> {
     for s in scores {
         let mut row = vec![s.policy.clone(), number(s.density), s.passed.to_string(), s.total.to_string()];
         row.extend([s.pass_at_1, s.ci_low, s.ci_high].map(|v| v.to_string()));
-        let more = [s.mcnemar_p, s.fired_density, s.missed_mass, s.seen_pass_at_1, s.unseen_pass_at_1];
+        let more = [s.mcnemar_p, s.fired_density, s.missed_mass, s.seen_pass_at_1, s.unseen_pass_at_1, s.audit_density];
         row.extend(more.map(number));
         row.extend(s.pass_at.iter().map(|(_, share)| share.to_string()));
         writer.write_record(row)?;
@@ -63,6 +64,7 @@ fn for_people(scores: &[Score]) -> String {
         "policy",
         "density",
         "fired",
+        "audits",
         "missed",
         "passed",
         "pass@1",
@@ -81,6 +83,7 @@ fn for_people(scores: &[Score]) -> String {
             s.policy.clone(),
             or_dash(s.density),
             or_dash(s.fired_density),
+            or_dash(s.audit_density),
             or_dash(s.missed_mass),
             format!("{} of {}", s.passed, s.total),
             percent(s.pass_at_1),

@@ -162,9 +162,9 @@ impl<'m> Decoder<'m> {
         Ok(())
     }
 
-    /// Leaves audits out that the policy did not ask for; what it missed is then unknown.
-    pub fn leave_out_audits(&mut self) {
-        self.ffns.leave_out_audits();
+    /// Stops measuring what the policy misses, for those who time it. Audits that the policy learns from stay.
+    pub fn leave_misses_unknown(&mut self) {
+        self.ffns.leave_misses_unknown();
     }
 
     /// Tokens read since the start or the last [`clear`](Self::clear).
@@ -177,7 +177,7 @@ impl<'m> Decoder<'m> {
         &self.ffns.statistics
     }
 
-    /// Where the time of all tokens went, audits and observers aside.
+    /// Where the time of all tokens went, [what is aside](Self::aside) apart.
     pub fn clock(&self) -> &Clock {
         &self.clock
     }
@@ -187,8 +187,7 @@ impl<'m> Decoder<'m> {
         self.ffns.statistics.fill(LayerStatistics::default());
     }
 
-    /// Time that was spent since the start on what decoding does not need: audits that the policy did not ask for, and
-    /// observers.
+    /// Time that was spent since the start on what decoding does not need: measuring what was missed, and observers.
     pub fn aside(&self) -> Duration {
         self.ffns.aside() + self.aside
     }

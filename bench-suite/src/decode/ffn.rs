@@ -9,12 +9,16 @@
 //! Without a predictor the gate itself is the score, and never wrong: a policy then saves up and down but no gate. Under
 //! ReLU the score is the gate as it is, so `fixed:0.0` loses nothing; under SiLU it is the activation's magnitude, as
 //! in CATS (Lee et al. 2024). Of the active neurons, those that ReLU silences are dropped before up.
+//!
+//! Skipped neurons are looked at for two reasons, each with rows of its own. A policy that learns from audits pays for
+//! them: their rows are in its density and in its time. What every policy missed is measured besides, alike for all and at
+//! nobody's cost.
 
 use std::time::{Duration, Instant};
 
 use kernels_cpu::{Activation, Cpu, Ffn, Gating, Matrix};
 use predictor::LowRank;
-use threshold::{Audit, Auditor, Feedback, Inputs, Picked, Policy, PolicySpec, Shape};
+use threshold::{Audit, Auditor, Feedback, Inputs, Picked, Policy, PolicySpec, Schedule, Shape};
 
 use crate::{
     Failure, Result,
@@ -24,9 +28,11 @@ use crate::{
 
 use super::clock::{Clock, Part};
 
-/// Skipped neurons that are computed after all, per layer and token, to see what was missed.
-const AUDITED_ROWS: usize = 16;
-const AUDIT_SEED: u64 = 13;
+/// Skipped neurons, per layer and token, that show what a policy missed.
+const MEASURED_ROWS: usize = 16;
+const MEASURING_SEED: u64 = 13;
+/// Other rows than those that measure.
+const AUDIT_SEED: u64 = 14;
 /// Down rows that a thread takes at a time for their norms.
 const NORMS_AT_ONCE: usize = 64;
 
@@ -55,10 +61,12 @@ pub struct LayerStatistics {
     pub active: u64,
     /// Of these, neurons that fired. All of them under SiLU.
     pub fired: u64,
-    /// Audited share of the output mass that was skipped, summed over `audits`.
+    /// Skipped neurons whose rows were read after all, because the policy learns from them.
+    pub audited: u64,
+    /// Share of the output mass that was skipped, summed over `measured`.
     missed: f64,
     /// Tokens whose miss is known.
-    audits: u64,
+    measured: u64,
 }
 
 impl LayerStatistics {
@@ -69,25 +77,35 @@ impl LayerStatistics {
             tokens: self.tokens + other.tokens,
             active: self.active + other.active,
             fired: self.fired + other.fired,
+            audited: self.audited + other.audited,
             missed: self.missed + other.missed,
-            audits: self.audits + other.audits,
+            measured: self.measured + other.measured,
         }
     }
 
-    /// Share of `neurons` that was let through.
+    /// Share of `neurons` that was let through or audited: what the policy computed.
     pub fn density(&self, neurons: usize) -> f64 {
-        self.active as f64 / (self.tokens as f64 * neurons as f64)
+        self.share(self.active + self.audited, neurons)
     }
 
-    /// Share of `neurons` whose up and down rows were read.
+    /// Share of `neurons` whose up and down rows were read; an audited one counts whole, though its down row is not.
     pub fn fired_density(&self, neurons: usize) -> f64 {
-        self.fired as f64 / (self.tokens as f64 * neurons as f64)
+        self.share(self.fired + self.audited, neurons)
+    }
+
+    /// Share of `neurons` that was audited: part of both densities.
+    pub fn audit_density(&self, neurons: usize) -> f64 {
+        self.share(self.audited, neurons)
+    }
+
+    fn share(&self, rows: u64, neurons: usize) -> f64 {
+        rows as f64 / (self.tokens as f64 * neurons as f64)
     }
 
     /// Share of the output mass `sum |h| ‖down‖` that was skipped, on average over tokens; an estimate from
     /// a few skipped neurons a token. `None` where no token had any mass.
     pub fn miss(&self) -> Option<f64> {
-        (self.audits > 0).then(|| self.missed / self.audits as f64)
+        (self.measured > 0).then(|| self.missed / self.measured as f64)
     }
 }
 
@@ -108,7 +126,11 @@ struct Sparse<'m> {
     /// One a layer; none where gates score.
     predictors: Vec<LowRank<'m>>,
     down_norms: Vec<Vec<f32>>,
+    /// When the policy's own audits are; none where it learns from none.
+    schedule: Option<Schedule>,
     auditor: Auditor,
+    /// `None` where nobody asks what was missed.
+    measuring: Option<Auditor>,
     active: Vec<u32>,
     /// Active neurons that fire, and their `act(gate) · up`.
     fired: Vec<u32>,
@@ -117,12 +139,20 @@ struct Sparse<'m> {
     /// Gates of the active neurons, or of all where they score.
     gate: Vec<f32>,
     scores: Vec<f32>,
-    audited: Picked,
+    picked: Picked,
     sample: Vec<f32>,
-    /// Whether skipped neurons are looked at even where the policy does not ask for it.
-    always_audits: bool,
-    /// Time of audits that the policy did not ask for.
+    /// Time of measuring what was missed.
     aside: Duration,
+}
+
+/// What one layer did of one token.
+#[derive(Debug, Clone, Copy)]
+struct Done {
+    active: usize,
+    fired: usize,
+    audited: usize,
+    /// As far as is known.
+    miss: Option<f64>,
 }
 
 /// What an FFN starts from.
@@ -156,15 +186,15 @@ impl<'m> Ffns<'m> {
         Ok(Self { model, sparse, h: vec![0.0; model.config.intermediate], statistics })
     }
 
-    /// Time spent on audits that the policy did not ask for, since the start.
+    /// Time spent on measuring what was missed, since the start.
     pub(crate) fn aside(&self) -> Duration {
         self.sparse.as_ref().map_or(Duration::ZERO, |sparse| sparse.aside)
     }
 
-    /// Leaves audits out that the policy did not ask for.
-    pub(crate) fn leave_out_audits(&mut self) {
+    /// Stops measuring what is missed. Audits that the policy learns from stay.
+    pub(crate) fn leave_misses_unknown(&mut self) {
         if let Some(sparse) = &mut self.sparse {
-            sparse.always_audits = false;
+            sparse.measuring = None;
         }
     }
 
@@ -179,20 +209,21 @@ impl<'m> Ffns<'m> {
     ) -> Result<()> {
         let Config { activation, intermediate: neurons, .. } = self.model.config;
         let step = Step { cpu, layer, weights: &self.model.layers[layer], activation, input };
-        let (active, fired, miss) = match &mut self.sparse {
+        let Done { active, fired, audited, miss } = match &mut self.sparse {
             Some(sparse) => sparse.run(step, clock, y)?,
             None => {
                 dense(step, &mut self.h, y)?;
                 clock.lap(Part::Ffn);
-                (neurons, neurons, Some(0.0))
+                Done { active: neurons, fired: neurons, audited: 0, miss: Some(0.0) }
             }
         };
         let statistics = &mut self.statistics[layer];
         statistics.tokens += 1;
         statistics.active += active as u64;
         statistics.fired += fired as u64;
+        statistics.audited += audited as u64;
         statistics.missed += miss.unwrap_or(0.0);
-        statistics.audits += u64::from(miss.is_some());
+        statistics.measured += u64::from(miss.is_some());
         Ok(())
     }
 }
@@ -258,30 +289,33 @@ impl<'m> Sparse<'m> {
     fn new(model: &'m Model<'m>, cpu: &Cpu, policy: &PolicySpec, inputs: &Inputs<'_>) -> Result<Self> {
         let neurons = model.config.intermediate;
         let room = || Vec::with_capacity(neurons);
-        let built = policy.build(Shape::new(model.config.layers, neurons)?, inputs)?;
+        let shape = Shape::new(model.config.layers, neurons)?;
+        let built = policy.build(shape, inputs)?;
         if built.needs_truth() {
             return Err(Failure::input(format!("{policy} selects by true masses, which only a simulation knows")));
         }
+        let schedule = Schedule::new(shape);
+        let measured = MEASURED_ROWS.min(neurons);
         Ok(Self {
+            auditor: Auditor::new(AUDIT_SEED, schedule.rows(), neurons)?,
+            schedule: built.needs_audit().then_some(schedule),
             policy: built,
             predictors: predictors(model)?,
             down_norms: down_norms(model, cpu)?,
-            auditor: Auditor::new(AUDIT_SEED, AUDITED_ROWS.min(neurons), neurons)?,
+            measuring: Some(Auditor::new(MEASURING_SEED, measured, neurons)?),
             active: Vec::with_capacity(neurons),
             fired: Vec::with_capacity(neurons),
             h: room(),
             up: room(),
             gate: room(),
             scores: vec![0.0; neurons],
-            audited: Picked::with_capacity(AUDITED_ROWS),
-            sample: Vec::with_capacity(AUDITED_ROWS),
-            always_audits: true,
+            picked: Picked::with_capacity(measured),
+            sample: Vec::with_capacity(measured),
             aside: Duration::ZERO,
         })
     }
 
-    /// Returns how many neurons were let through, how many of them fired, and what was missed as far as is known.
-    fn run(&mut self, step: Step<'_>, clock: &mut Clock, y: &mut [f32]) -> Result<(usize, usize, Option<f64>)> {
+    fn run(&mut self, step: Step<'_>, clock: &mut Clock, y: &mut [f32]) -> Result<Done> {
         self.select(step, clock)?;
         self.fire(step)?;
         let Step { cpu, layer, weights, activation, .. } = step;
@@ -289,17 +323,19 @@ impl<'m> Sparse<'m> {
         cpu.down(&by_neuron(weights)?, &self.h, &self.fired, y)?;
         clock.lap(Part::Ffn);
 
-        let start = Instant::now();
-        let needs_audit = self.policy.needs_audit();
-        let audit = (self.always_audits || needs_audit).then(|| self.audit(step)).transpose()?;
-        if !needs_audit {
-            self.aside += start.elapsed();
-            clock.start();
-        }
-        let useful = (activation == Activation::Relu).then_some(self.fired.len());
-        self.policy.observe(layer, &Feedback { computed: self.active.len(), useful, audit })?;
+        let is_due = self.schedule.as_mut().is_some_and(|schedule| schedule.is_due(layer));
+        let audit = is_due.then(|| self.audit(step)).transpose()?;
+        let audited = if is_due { self.picked.rows().len() } else { 0 };
+        let (active, fired) = (self.active.len(), self.fired.len());
+        let useful = (activation == Activation::Relu).then_some(fired);
+        self.policy.observe(layer, &Feedback { computed: active, useful, audit })?;
         clock.lap(Part::Selection);
-        Ok((self.active.len(), self.fired.len(), audit.and_then(|audit| audit.miss())))
+
+        let start = Instant::now();
+        let miss = self.measure(step)?;
+        self.aside += start.elapsed();
+        clock.start();
+        Ok(Done { active, fired, audited, miss })
     }
 
     /// Sets `active`, and `gate` of all neurons where they are the scores.
@@ -350,15 +386,176 @@ impl<'m> Sparse<'m> {
         Ok(())
     }
 
-    fn audit(&mut self, Step { cpu, layer, weights, activation, input }: Step<'_>) -> Result<Audit> {
+    /// What the policy learns from.
+    fn audit(&mut self, step: Step<'_>) -> Result<Audit> {
+        self.auditor.pick(&self.scores, &self.active, &mut self.picked)?;
+        self.look(step)
+    }
+
+    /// The share of mass that was missed, where somebody asks.
+    fn measure(&mut self, step: Step<'_>) -> Result<Option<f64>> {
+        let Some(measuring) = &mut self.measuring else { return Ok(None) };
+        measuring.pick(&self.scores, &self.active, &mut self.picked)?;
+        Ok(self.look(step)?.miss())
+    }
+
+    /// Computes the picked rows.
+    fn look(&mut self, Step { cpu, layer, weights, activation, input }: Step<'_>) -> Result<Audit> {
         let norms = &self.down_norms[layer];
         let mass = |h: f32, neuron: u32| h.abs() * norms[neuron as usize];
         let kept = self.h.iter().zip(&self.fired).map(|(&h, &neuron)| f64::from(mass(h, neuron))).sum();
-        self.auditor.pick(&self.scores, &self.active, &mut self.audited)?;
-        let rows = self.audited.rows();
+        let rows = self.picked.rows();
         self.sample.resize(rows.len(), 0.0);
         cpu.gate_up(&weights.gate, &weights.up, activation, input.x, rows, &mut self.sample)?;
         self.sample.iter_mut().zip(rows).for_each(|(h, &neuron)| *h = mass(*h, neuron));
-        Ok(Audit::from_sample(kept, &self.audited, &self.sample)?)
+        Ok(Audit::from_sample(kept, &self.picked, &self.sample)?)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::{Arc, Mutex};
+
+    use kernels_cpu::synthetic::Random;
+    use proptest::prelude::*;
+    use threshold::{Calibration, CalibrationBuilder};
+
+    use super::*;
+    use crate::{
+        gguf::Gguf,
+        model::synthetic::{Predictor, SyntheticModel},
+    };
+
+    const LAYERS: usize = 3;
+
+    /// Rows that were read of a layer: selected, audited; and in how many audits.
+    #[derive(Debug, Clone, Copy, Default, PartialEq)]
+    struct Read {
+        selected: u64,
+        audited: u64,
+        audits: u64,
+    }
+
+    /// Passes everything on to a policy, and counts for itself: it picks audited rows again, from the same seed.
+    #[derive(Debug)]
+    struct Witness {
+        policy: Box<dyn Policy>,
+        auditor: Auditor,
+        scores: Vec<f32>,
+        active: Vec<u32>,
+        read: Arc<Mutex<[Read; LAYERS]>>,
+    }
+
+    impl Policy for Witness {
+        fn shape(&self) -> Shape {
+            self.policy.shape()
+        }
+
+        fn select(
+            &mut self,
+            layer: usize,
+            scores: &[f32],
+            active: &mut Vec<u32>,
+        ) -> std::result::Result<(), threshold::Error> {
+            self.policy.select(layer, scores, active)?;
+            (self.scores, self.active) = (scores.to_vec(), active.clone());
+            self.read.lock().unwrap()[layer].selected += active.len() as u64;
+            Ok(())
+        }
+
+        fn observe(&mut self, layer: usize, feedback: &Feedback) -> std::result::Result<(), threshold::Error> {
+            if feedback.audit.is_some() {
+                let mut picked = Picked::default();
+                self.auditor.pick(&self.scores, &self.active, &mut picked)?;
+                let read = &mut self.read.lock().unwrap()[layer];
+                read.audited += picked.rows().len() as u64;
+                read.audits += 1;
+            }
+            self.policy.observe(layer, feedback)
+        }
+
+        fn threshold(&self, layer: usize) -> Option<f32> {
+            self.policy.threshold(layer)
+        }
+
+        fn needs_audit(&self) -> bool {
+            self.policy.needs_audit()
+        }
+    }
+
+    fn calibration(random: &mut Random, neurons: usize) -> Calibration {
+        let mut builder = CalibrationBuilder::new(Shape::new(LAYERS, neurons).unwrap());
+        for layer in 0..LAYERS {
+            let scores = random.vector(neurons);
+            let masses: Vec<f32> = scores.iter().map(|score| score.max(0.0)).collect();
+            builder.add(layer, &scores, &masses).unwrap();
+        }
+        builder.finish()
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig { cases: 24, ..ProptestConfig::default() })]
+
+        /// Density is rows read over rows, audits included; a policy that learns from none has none in it, and whether
+        /// anybody measures misses changes neither what is selected nor what is counted.
+        #[test]
+        fn a_density_holds_every_row_that_was_read(
+            policy in prop::sample::select(vec![
+                "dynamic:miss=0.30", "dynamic:miss=0.10,level=rank", "dynamic:miss=0.20,allocation=squares",
+                "budget:density=0.20", "top-k:density=0.10", "per-layer:density=0.10", "fixed:0.0",
+            ]),
+            predicts: bool,
+            neurons in prop::sample::select(vec![1usize, 32, 96, 320]),
+            tokens in 1usize..60,
+            measures: bool,
+            seed: u64,
+        ) {
+            let predictor = if predicts { Predictor::Random(8) } else { Predictor::None };
+            let spec =
+                SyntheticModel { layers: LAYERS, hidden: 32, intermediate: neurons, predictor, seed, ..SyntheticModel::default() };
+            let bytes = spec.bytes().unwrap();
+            let file = Gguf::parse(&bytes).unwrap();
+            let mut model = Model::load(&file).unwrap();
+            let cpu = Cpu::with_threads(1).unwrap();
+            model.store_down_by_neuron(&cpu).unwrap();
+            let mut random = Random::new(seed);
+            let calibration = calibration(&mut random, neurons);
+            let inputs = Inputs { calibration: Some(&calibration), ..Inputs::default() };
+            let policy: PolicySpec = policy.parse().unwrap();
+            let mut ffns = Ffns::new(&model, &cpu, &policy, &inputs).unwrap();
+            if !measures {
+                ffns.leave_misses_unknown();
+            }
+            let schedule = Schedule::new(Shape::new(LAYERS, neurons).unwrap());
+            let read = Arc::new(Mutex::new([Read::default(); LAYERS]));
+            let sparse = ffns.sparse.as_mut().unwrap();
+            let needs_audit = sparse.policy.needs_audit();
+            sparse.policy = Box::new(Witness {
+                policy: policy.build(Shape::new(LAYERS, neurons).unwrap(), &inputs).unwrap(),
+                auditor: Auditor::new(AUDIT_SEED, schedule.rows(), neurons).unwrap(),
+                scores: Vec::new(),
+                active: Vec::new(),
+                read: Arc::clone(&read),
+            });
+            let all: Vec<u32> = (0..neurons.max(spec.hidden) as u32).collect();
+            let mut y = vec![0.0; spec.hidden];
+            for _ in 0..tokens {
+                let (residual, x) = (random.vector(spec.hidden), random.vector(spec.hidden));
+                let input = FfnInput { residual: &residual, x: &x, all: &all };
+                for layer in 0..LAYERS {
+                    ffns.run(&cpu, layer, input, &mut Clock::new(), &mut y).unwrap();
+                }
+            }
+            for (seen, read) in ffns.statistics.iter().zip(*read.lock().unwrap()) {
+                let rows = (tokens * neurons) as f64;
+                prop_assert_eq!(seen.density(neurons), (read.selected + read.audited) as f64 / rows);
+                prop_assert_eq!(seen.fired_density(neurons), (seen.fired + read.audited) as f64 / rows);
+                prop_assert_eq!(seen.audit_density(neurons), read.audited as f64 / rows);
+                prop_assert!(seen.fired <= read.selected);
+                let turns = if needs_audit { tokens as f64 / schedule.period() as f64 } else { 0.0 };
+                prop_assert!((read.audits as f64 - turns).abs() < 1.0, "{} audits, {turns} turns", read.audits);
+                prop_assert!(measures || seen.miss().is_none());
+            }
+        }
     }
 }

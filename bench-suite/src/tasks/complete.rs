@@ -93,7 +93,7 @@ impl Author<'_> {
     }
 
     /// The likeliest completion of every problem under `policy`, on `threads` threads. The density of a completion is that
-    /// of the tokens that it was written in, without its prompt.
+    /// of the tokens that it was written in, without its prompt, with the policy's audits.
     ///
     /// # Errors
     /// A policy that lacks an input; a problem longer than the model's context.
@@ -231,6 +231,7 @@ fn completion(
         policy: policy.to_string(),
         density: mean(&|layer| layer.density(neurons)),
         fired_density: mean(&|layer| layer.fired_density(neurons)),
+        audit_density: mean(&|layer| layer.audit_density(neurons)),
         missed_mass: (!misses.is_empty()).then(|| misses.iter().sum::<f64>() / misses.len() as f64),
         tokens: Some(written.len() as u64),
     }

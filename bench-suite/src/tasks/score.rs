@@ -24,12 +24,15 @@ pub struct Completion {
     /// Under which policy.
     #[serde(default = "dense")]
     pub policy: String,
-    /// Mean FFN density while it wrote.
+    /// Mean FFN density while it wrote, audits included.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub density: Option<f64>,
-    /// Of that, the share of neurons that fired: whose up and down rows were read.
+    /// Of that, the share of neurons that fired: whose up and down rows were read, audits included.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub fired_density: Option<f64>,
+    /// Of both, the share of neurons that were skipped and read for the policy to learn from.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub audit_density: Option<f64>,
     /// Share of FFN output mass that was skipped meanwhile, mean over layers.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub missed_mass: Option<f64>,
@@ -53,7 +56,7 @@ pub fn function_alone(completion: &str) -> &str {
 pub struct Score {
     /// Policy.
     pub policy: String,
-    /// Mean FFN density, where the completions say it.
+    /// Mean FFN density, where the completions say it, audits included.
     pub density: Option<f64>,
     /// Samples that passed.
     pub passed: u64,
@@ -75,6 +78,8 @@ pub struct Score {
     pub seen_pass_at_1: Option<f64>,
     /// pass@1 on problems of families that training saw nothing of.
     pub unseen_pass_at_1: Option<f64>,
+    /// Mean share of neurons that were audited, where the completions say it: part of both densities.
+    pub audit_density: Option<f64>,
     /// Mean over problems of the unbiased pass@k, for each k asked for.
     #[serde(skip)]
     pub pass_at: Vec<(u64, f64)>,
@@ -139,6 +144,7 @@ impl Samples<'_> {
             ci_high,
             mcnemar_p: dense.filter(|_| policy != DENSE).map(|dense| self.against(dense)),
             fired_density: self.mean(|completion| completion.fired_density),
+            audit_density: self.mean(|completion| completion.audit_density),
             missed_mass: self.mean(|completion| completion.missed_mass),
             seen_pass_at_1: of_families(true)?,
             unseen_pass_at_1: of_families(false)?,
@@ -203,6 +209,7 @@ mod tests {
             policy: policy.into(),
             density,
             fired_density: None,
+            audit_density: None,
             missed_mass: None,
             tokens: None,
         }
