@@ -17,7 +17,8 @@ fn main() {
         println!("cargo:rerun-if-changed={path}");
     }
     let commit = git(&["rev-parse", "--short=12", "HEAD"]).unwrap_or_else(|| "unknown".to_owned());
-    let dirty = git(&["--no-optional-locks", "status", "--porcelain", "--untracked-files=no"]).is_some_and(|changes| !changes.is_empty());
+    let dirty = git(&["--no-optional-locks", "status", "--porcelain", "--untracked-files=no"])
+        .is_some_and(|changes| !changes.is_empty());
     let compiler = env::var("RUSTC").ok().and_then(|rustc| output(&rustc, &["--version"]));
     println!("cargo:rustc-env=THRESHER_COMPILER={}", compiler.as_deref().unwrap_or("unknown"));
     println!("cargo:rustc-env=THRESHER_COMMIT={commit}");
