@@ -275,7 +275,7 @@ typedef struct ReadParams {
 /** `activation`: v itself. */
 #define THRESHER_IDENTITY 2u
 
-/** `StepPhase::x_turn` and `y_turn`: the turn of the words in the first launch. */
+/** `StepPhase::words_turn`: the turn of the words in the first launch. */
 #define THRESHER_TURN 1u
 /** .. and whether it changes from one launch to the next. */
 #define THRESHER_ALTERNATES 2u
@@ -321,10 +321,10 @@ typedef struct StepPhase {
   uint32_t activation;
   /** `THRESHER_EVERY_ROW`, `THRESHER_LISTED` or `THRESHER_SELECTED`. */
   uint32_t rows_from;
-  /** Turn of `x_words`. */
-  uint32_t x_turn;
-  /** Turn of `y_words`. */
-  uint32_t y_turn;
+  /** Turn of `x_words` and of `y_words`. */
+  uint32_t words_turn;
+  /** An FFN over selected rows: how many such FFNs come before it. */
+  uint32_t selection;
   /** Turn of the partial sums. */
   uint32_t partial_turn;
   /** Threads that share one of `y_words`' readers' rows: values of y, padded, over 16. */

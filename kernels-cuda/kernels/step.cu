@@ -64,6 +64,8 @@ struct Shared {
   uint64_t taken[2];
   // How many neurons of a gate-first FFN count: known.
   uint64_t kept_known;
+  // Which rows were selected: read by the producer, and their number by the collector.
+  uint64_t selection_read;
   uint32_t kept;
   // Phases as consumers see them, this one and the next, and as the producer does, who is ahead.
   StepPhase phases[3];
@@ -352,6 +354,12 @@ __device__ __forceinline__ uint32_t await_kept(uint32_t& times) {
   return shared().kept;
 }
 
+// One warp calls this when it has all that it needs of what other blocks selected.
+__device__ __forceinline__ void tell_selection_read() {
+  __syncwarp();
+  if (threadIdx.x % WARP == 0) barrier_arrive(&shared().selection_read);
+}
+
 template <uint32_t PAIRS>
 __device__ __forceinline__ void produce_ffn(const Launch& launch, const StepPhase& phase, uint32_t number,
                                             Producer& ring, Ahead& ahead, uint32_t& times_kept) {
@@ -362,6 +370,7 @@ __device__ __forceinline__ void produce_ffn(const Launch& launch, const StepPhas
   const Share share = share_of(total);
   uint32_t count = share.last - share.first;
   list_rows(p, phase, epoch, share, ahead);
+  if (phase.rows_from == THRESHER_SELECTED) tell_selection_read();
   load_phase(p, number + 2, ahead);
   load_total(p, number + 1, ahead);
   if (is_gate_first(phase) && count > 0) {
@@ -477,7 +486,7 @@ __device__ __forceinline__ typename F::Input load_x(const Launch& launch, const 
     const uint4* const from[1] = {reinterpret_cast<const uint4*>(phase.x_words) + threadIdx.x};
     float4 quad[1];
     if (threadIdx.x < QUADS * at.threads) {
-      await_quads(from, launch.turn(phase.x_turn), quad);
+      await_quads(from, launch.turn(phase.words_turn), quad);
       shared().mail[threadIdx.x] = quad[0];
     }
     meet_consumers();
@@ -493,7 +502,7 @@ __device__ __forceinline__ typename F::Input load_x(const Launch& launch, const 
       const uint32_t quad = F::column(k, at.t) % THREAD_COLUMNS / 4;
       from[k] = reinterpret_cast<const uint4*>(phase.x_words) + quad * at.threads + at.t;
     }
-    await_quads(from, launch.turn(phase.x_turn), quads);
+    await_quads(from, launch.turn(phase.words_turn), quads);
   } else {
 #pragma unroll
     for (uint32_t k = 0; k < QUADS; ++k) {
@@ -676,7 +685,7 @@ __device__ __forceinline__ void consume_projection(const Launch& launch, const S
   const Share share = share_of_projection(phase);
   const Place at = place_of(phase);
   const typename F::Input x = load_x<F>(launch, phase, at);
-  const uint32_t turn = launch.turn(phase.y_turn);
+  const uint32_t turn = launch.turn(phase.words_turn);
   for (uint32_t begin = share.first; begin < share.last; begin += NEURONS) {
     const uint32_t rows = min(NEURONS, share.last - begin);
     dot_rows<F, false>(launch.params, at, rows, x, ring, batches);
@@ -808,7 +817,7 @@ __device__ __forceinline__ void reduce_owned(const Launch& launch, const StepPha
     }
     const float y = exists ? before + total : 0.f;
     if (phase.y_words != nullptr) {
-      mail_write(phase.y_words + owned.word, stamped(y, launch.turn(phase.y_turn)));
+      mail_write(phase.y_words + owned.word, stamped(y, launch.turn(phase.words_turn)));
     }
     if (exists && phase.y != nullptr) __stcg(phase.y + owned.column, y);
   }
@@ -841,6 +850,10 @@ __device__ __forceinline__ void consume_ffn(const Launch& launch, const StepPhas
   if (phase.computed != nullptr && threadIdx.x == 0) __stcg(phase.computed + blockIdx.x, rows);
   Sums sums = {};
   add_rows<F>(p, at, rows, sums, ring);
+  if (phase.rows_from == THRESHER_SELECTED) {
+    // Whoever has the sums of all blocks may select again. Without rows nothing else has waited for it.
+    barrier_wait(&shared().selection_read, phase.selection % 2);
+  }
   send_partials<F>(p, at, launch.turn(phase.partial_turn), sums);
   reduce_owned(launch, phase, at, owned);
   const Share quads = share_of(QUADS * at.threads);
@@ -986,7 +999,10 @@ __device__ __forceinline__ void collect_all(const Launch& launch) {
     }
     uint32_t total = phase.rows;
     if (phase.rows_from == THRESHER_LISTED) total = __ldg(phase.active_count);
-    if (phase.rows_from == THRESHER_SELECTED) total = warp_count_selected(p, launch.epoch(i - 1));
+    if (phase.rows_from == THRESHER_SELECTED) {
+      total = warp_count_selected(p, launch.epoch(i - 1));
+      tell_selection_read();
+    }
     const Share share = share_of(total);
     const uint32_t rows = share.last - share.first;
     if (rows == 0) continue;
@@ -1013,6 +1029,7 @@ __device__ __forceinline__ void step(const StepParams& p) {
       barrier_init(&s.taken[side], 1);
     }
     barrier_init(&s.kept_known, 1);
+    barrier_init(&s.selection_read, 2);
     barrier_init_fence();
   }
   const Launch launch = {p, __ldcg(p.counters + 2)};

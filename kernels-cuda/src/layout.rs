@@ -28,7 +28,7 @@ fn structs_lie_as_the_kernels_read_them() {
     let select_threshold = layout!(SelectThresholdParams: scores threshold active active_count count);
     let select_top_k = layout!(SelectTopKParams: scores k active active_count count);
     let step_phase = layout!(StepPhase: weights x x_words y y_words residual active active_count threshold computed
-        rows cols padded_cols row_bytes rows_beside rows_a_run kind activation rows_from x_turn y_turn partial_turn
+        rows cols padded_cols row_bytes rows_beside rows_a_run kind activation rows_from words_turn selection partial_turn
         y_threads meeting);
     let step = layout!(StepParams: phases partials selected selected_counts counters phase_count slot_bytes slots
         slots_in_flight);

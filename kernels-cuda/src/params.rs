@@ -278,10 +278,10 @@ pub struct StepPhase {
     pub activation: u32,
     #[doc = " `THRESHER_EVERY_ROW`, `THRESHER_LISTED` or `THRESHER_SELECTED`."]
     pub rows_from: u32,
-    #[doc = " Turn of `x_words`."]
-    pub x_turn: u32,
-    #[doc = " Turn of `y_words`."]
-    pub y_turn: u32,
+    #[doc = " Turn of `x_words` and of `y_words`."]
+    pub words_turn: u32,
+    #[doc = " An FFN over selected rows: how many such FFNs come before it."]
+    pub selection: u32,
     #[doc = " Turn of the partial sums."]
     pub partial_turn: u32,
     #[doc = " Threads that share one of `y_words`' readers' rows: values of y, padded, over 16."]

@@ -112,7 +112,7 @@ void enter_kernel() {
 
 void start_block(Block& block, uint32_t index, Fiber* fibers, size_t first_stack) {
   const EmulatedLaunch& asked = *running->asked;
-  block.warps.assign(asked.threads / WARP_LANES, Warp{~0u, 0, 0, false});
+  block.warps.assign(asked.threads / WARP_LANES, Warp{~0u, 0, 0, false, false});
   allow(block.memory.data(), block.memory.size());
   block.memory.assign(SHARED_ALIGNMENT + asked.shared_bytes + FENCE_BYTES, 0xff);
   const uintptr_t start = reinterpret_cast<uintptr_t>(block.memory.data());
@@ -154,6 +154,26 @@ void hold_some_back() {
   }
 }
 
+// Half of random orders have a warp or a whole block that runs only when nobody else can: whoever overtakes it, and
+// writes what it has still to read, is found out.
+void choose_laggards() {
+  const size_t count = running->blocks.size();
+  if (!running->shuffled || count == 1 || running->random.below(2) != 0) return;
+  std::vector<Warp>& warps = running->blocks[running->random.below(count)].warps;
+  const bool all = running->random.below(2) == 0;
+  for (Warp& warp : warps) warp.lags = all;
+  warps[running->random.below(warps.size())].lags = true;
+}
+
+bool wait_for_laggards() {
+  for (const Block& block : running->blocks) {
+    for (const Warp& warp : block.warps) {
+      if (warp.lags && warp.ready != 0) return running->laggards_turn = true;
+    }
+  }
+  return false;
+}
+
 bool let_go() {
   bool any = false;
   for (Block& block : running->blocks) {
@@ -172,7 +192,7 @@ bool run_ready_threads(Block& block) {
   turns.clear();
   for (size_t w = 0; w < block.warps.size(); ++w) {
     Warp& warp = block.warps[w];
-    if (warp.held_back) continue;
+    if (warp.held_back || (warp.lags && !running->laggards_turn)) continue;
     for (uint32_t left = warp.ready; left != 0; left &= left - 1) {
       turns.push_back(static_cast<uint32_t>(w) * WARP_LANES + __builtin_ctz(left));
     }
@@ -207,6 +227,7 @@ bool run_round() {
     if (running->failed) return true;
     any |= run_ready_threads(running->blocks[block]);
   }
+  running->laggards_turn = false;
   ++running->round;
   return any;
 }
@@ -276,13 +297,16 @@ void run_blocks(uint32_t first, uint32_t count) {
   running->spinners.clear();
   running->copies.clear();
   running->live_blocks = count;
+  running->laggards_turn = false;
   running->cluster_barriers = running->at_cluster_barrier = 0;
   std::fill(__start_thresher_shared, __stop_thresher_shared, 0xff);
   for (uint32_t i = 0; i < count; ++i) {
     const size_t base = static_cast<size_t>(i) * threads;
     start_block(running->blocks[i], first + i, &running->fibers[base], base);
   }
+  choose_laggards();
   uint64_t polled_at = ~uint64_t{0};
+  bool polled_by_all = true;
   while (!running->failed && running->live_blocks > 0) {
     if (run_round()) {
       land_due_copies();
@@ -292,6 +316,13 @@ void run_blocks(uint32_t first, uint32_t count) {
     // What a loop polls may have changed in a way not known here: once more, if anything happened.
     if (polled_at != running->progress && wake_spinners()) {
       polled_at = running->progress;
+      polled_by_all = false;
+      continue;
+    }
+    if (wait_for_laggards()) continue;
+    // A thread that lags may have been halfway through what it polls.
+    if (!polled_by_all && wake_spinners()) {
+      polled_by_all = true;
       continue;
     }
     fail_for_good();

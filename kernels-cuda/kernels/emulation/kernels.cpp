@@ -156,7 +156,7 @@ extern "C" size_t thresher_layout(const char* name, size_t* values, size_t capac
          offsetof(StepPhase, padded_cols), offsetof(StepPhase, row_bytes),
          offsetof(StepPhase, rows_beside), offsetof(StepPhase, rows_a_run), offsetof(StepPhase, kind),
          offsetof(StepPhase, activation), offsetof(StepPhase, rows_from),
-         offsetof(StepPhase, x_turn), offsetof(StepPhase, y_turn),
+         offsetof(StepPhase, words_turn), offsetof(StepPhase, selection),
          offsetof(StepPhase, partial_turn), offsetof(StepPhase, y_threads),
          offsetof(StepPhase, meeting))
   LAYOUT(StepParams, offsetof(StepParams, phases), offsetof(StepParams, partials),

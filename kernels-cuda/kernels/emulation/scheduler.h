@@ -42,6 +42,7 @@ struct Warp {
   // The last meeting that all or some lanes had: a time of Launch::meetings.
   uint64_t met;
   bool held_back;
+  bool lags;
 };
 
 // bar.sync with a number: how many threads it is for and how many are there.
@@ -111,6 +112,8 @@ struct Launch {
   Context scheduler;
   Fiber* fiber;  // that runs; null in the scheduler
   uint64_t round;
+  // Whether warps that lag may run in this round.
+  bool laggards_turn;
   uint32_t live_blocks;
   // How often anything happened that may let another thread go on.
   uint64_t progress;

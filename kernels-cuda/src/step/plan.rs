@@ -209,12 +209,12 @@ impl<M> Plan<M> {
     pub(crate) fn ties(&self, kept: &[Value]) -> Vec<Tie> {
         let mut wait = Wait::default();
         let ffns = self.phases.iter().filter(|phase| phase.rows.is_some()).count();
-        let (mut ffn, mut meetings) = (0, 0);
+        let (mut ffn, mut meetings, mut selections) = (0, 0, 0);
         let mut ties = Vec::with_capacity(self.phases.len());
         for (i, phase) in self.phases.iter().enumerate() {
             let x_from = self.values[phase.x.0].phase;
             let residual_from = phase.residual.and_then(|value| self.values[value.0].phase);
-            let meets = wait.meets_before(i, phase, x_from, residual_from, |j| self.phases[j].rows.is_some());
+            let meets = wait.meets_before(&self.phases[..=i], self.blocks, x_from, residual_from);
             meetings += u32::from(meets);
             ffn += u32::from(phase.rows.is_some());
             ties.push(Tie {
@@ -223,7 +223,9 @@ impl<M> Plan<M> {
                 gives_plain: kept.contains(&phase.y) || self.phases.iter().any(|later| later.residual == Some(phase.y)),
                 meeting: if meets { meetings } else { 0 },
                 partial_turn: ffn % 2 * THRESHER_TURN + if ffns % 2 == 1 { THRESHER_ALTERNATES } else { 0 },
+                selection: selections,
             });
+            selections += u32::from(matches!(phase.rows, Some(Rows::Selected(_))));
         }
         ties
     }
@@ -263,18 +265,33 @@ pub(crate) struct Tie {
     /// The how manieth meeting of the grid comes before the phase; 0 for none.
     pub(crate) meeting: u32,
     pub(crate) partial_turn: u32,
+    /// FFNs over selected rows before this phase.
+    pub(crate) selection: u32,
+}
+
+impl<M> Phase<M> {
+    /// Whether who has all of y knows that each of `blocks` blocks has begun this phase. A projection of few rows leaves
+    /// blocks without any, which nobody waits for; an FFN adds up what all have.
+    fn tells_of_every_block(&self, blocks: usize) -> bool {
+        self.rows.is_some() || self.shape.shape.rows.div_ceil(self.shape.rows_a_run()) >= blocks
+    }
 }
 
 /// Which phases are known to be over everywhere when a block begins the next one.
 ///
-/// A block that has all of a value knows that every block has given its part of it, and so has done with
-/// all that it read before. Words are written once a launch, so nobody overwrites what another still
-/// reads; but two places are shared by all phases of a kind: the partial sums of FFNs and the selected
-/// rows. A phase may write there only when the last phase that read there is over everywhere. Where no
-/// value says so, the grid meets.
+/// Words are written once a launch, so nobody overwrites what another still reads; but two places are shared by all
+/// phases of a kind: the partial sums of FFNs and the selected rows. A phase may write there only when the last phase
+/// that read there is over everywhere. What a block that has all of a value knows:
+///
+/// - of a projection: every block that gave a part has begun it, and so has done with all that it read before
+/// - of an FFN: every block has sent its sums, and so has read what was selected; and the sums are added up, by those
+///   that own columns
+/// - what was selected: every block has sent its count, and so has done with all before
+///
+/// Where no value says so, the grid meets.
 #[derive(Default)]
 struct Wait {
-    /// Phases over everywhere.
+    /// Phases that no longer read, anywhere, what the phases of a kind share.
     over: usize,
     /// One past the last phase before which the grid met: plain values of earlier phases can be read.
     met: usize,
@@ -283,17 +300,21 @@ struct Wait {
 }
 
 impl Wait {
+    /// Whether the grid meets before the last of `phases`.
     fn meets_before<M>(
         &mut self,
-        i: usize,
-        phase: &Phase<M>,
+        phases: &[Phase<M>],
+        blocks: usize,
         x_from: Option<usize>,
         residual_from: Option<usize>,
-        is_ffn: impl Fn(usize) -> bool,
     ) -> bool {
+        let Some((phase, before)) = phases.split_last() else { return false };
+        let i = before.len();
+        let is_ffn = |j: usize| phases[j].rows.is_some();
         let selected = matches!(phase.rows, Some(Rows::Selected(_)));
-        let told = x_from.max(if selected { i.checked_sub(1) } else { None });
-        self.over = self.over.max(told.map_or(0, |j| j + 1));
+        let x_tells = x_from.filter(|&j| phases[j].tells_of_every_block(blocks));
+        let told = x_tells.map_or(0, |j| j + 1).max(if selected { i } else { 0 });
+        self.over = self.over.max(told);
 
         let partials = self.last_ffn.filter(|_| phase.rows.is_some());
         let selections = self.last_selected.filter(|_| phase.selects.is_some());
@@ -307,8 +328,6 @@ impl Wait {
         }
         if phase.rows.is_some() {
             self.last_ffn = Some(i);
-            // Nobody has sums of an FFN from all blocks before all have begun it.
-            self.over = self.over.max(i);
         }
         if selected {
             self.last_selected = Some(i);
@@ -402,6 +421,22 @@ mod tests {
         ffn(&mut plan, x, Rows::Every, None);
         ffn(&mut plan, x, Rows::Every, None);
         assert_eq!(meetings(&plan), [0, 1, 2]);
+    }
+
+    /// Blocks without rows of a projection may still add up the sums before: whoever has its value knows nothing of them.
+    #[test]
+    fn a_projection_of_fewer_rows_than_blocks_tells_nothing() {
+        let meetings_on = |multiprocessors| {
+            let mut plan = Plan::new(Format::F16, multiprocessors);
+            let x = plan.input(HIDDEN);
+            ffn(&mut plan, x, Rows::Every, None);
+            let other = project(&mut plan, HIDDEN, x);
+            ffn(&mut plan, other, Rows::Every, None);
+            meetings(&plan)
+        };
+        let every_block_has_a_row = HIDDEN as u32;
+        assert_eq!(meetings_on(every_block_has_a_row), [0, 0, 0]);
+        assert_eq!(meetings_on(every_block_has_a_row + 1), [0, 0, 1]);
     }
 
     /// Rows are selected where those of the selection before lie: its FFN has to be over.
