@@ -7,7 +7,7 @@
 //   producer warp                              consumer warps
 //   barrier_wait(empty[s])                     barrier_wait(full[s])
 //   fill_begin(full[s], bytes)                 .. read slot s ..
-//   warp_copy(slot s, row, bytes, full[s]) ..  barrier_arrive(empty[s])
+//   copy_rows(count, row bytes, full[s] ..)    barrier_arrive(empty[s])
 //   fill_end(full[s])
 #pragma once
 
@@ -93,29 +93,25 @@ __device__ __forceinline__ void fill_begin(uint64_t* barrier, uint32_t bytes) {
 #endif
 }
 
-// All of `to`, `from` and `bytes` are multiples of 16. The bytes are read once: L2 gives them up first.
-__device__ __forceinline__ void warp_copy(uint8_t* to, const uint8_t* from, uint32_t bytes,
+// One copy by the engine, of at most MOST_AT_ONCE bytes. The bytes are read once: L2 gives them up first.
+__device__ __forceinline__ void bulk_copy(uint8_t* to, const uint8_t* from, uint32_t bytes,
                                           uint64_t* barrier) {
 #if __CUDA_ARCH__ >= 900
-  if (threadIdx.x % WARP == 0) {
-    uint64_t policy;
-    asm volatile("createpolicy.fractional.L2::evict_first.b64 %0, 1.0;" : "=l"(policy));
-    for (uint32_t at = 0; at < bytes; at += MOST_AT_ONCE) {
-      asm volatile(
-          "cp.async.bulk.shared::cluster.global.mbarrier::complete_tx::bytes.L2::cache_hint "
-          "[%0], [%1], %2, [%3], %4;" ::"r"(shared_address(to + at)),
-          "l"(__cvta_generic_to_global(from + at)), "r"(min(bytes - at, MOST_AT_ONCE)),
-          "r"(shared_address(barrier)), "l"(policy)
-          : "memory");
-    }
-  }
-#else
-  for (uint32_t at = threadIdx.x % WARP * 16; at < bytes; at += WARP * 16) {
-    asm volatile("cp.async.cg.shared.global [%0], [%1], 16;" ::"r"(shared_address(to + at)),
-                 "l"(__cvta_generic_to_global(from + at))
-                 : "memory");
-  }
+  uint64_t policy;
+  asm volatile("createpolicy.fractional.L2::evict_first.b64 %0, 1.0;" : "=l"(policy));
+  asm volatile(
+      "cp.async.bulk.shared::cluster.global.mbarrier::complete_tx::bytes.L2::cache_hint "
+      "[%0], [%1], %2, [%3], %4;" ::"r"(shared_address(to)),
+      "l"(__cvta_generic_to_global(from)), "r"(bytes), "r"(shared_address(barrier)), "l"(policy)
+      : "memory");
 #endif
+}
+
+// 16 bytes, before Hopper.
+__device__ __forceinline__ void lane_copy(uint8_t* to, const uint8_t* from) {
+  asm volatile("cp.async.cg.shared.global [%0], [%1], 16;" ::"r"(shared_address(to)),
+               "l"(__cvta_generic_to_global(from))
+               : "memory");
 }
 
 __device__ __forceinline__ void fill_end(uint64_t* barrier) {
@@ -216,11 +212,34 @@ inline uint32_t fill_arrivals() { return 1; }
 inline void fill_begin(uint64_t* barrier, uint32_t bytes) {
   if (threadIdx.x % WARP == 0) barrier_arrive_expect(barrier, bytes);
 }
-inline void warp_copy(uint8_t* to, const uint8_t* from, uint32_t bytes, uint64_t* barrier) {
-  if (threadIdx.x % WARP != 0) return;
-  for (uint32_t at = 0; at < bytes; at += MOST_AT_ONCE) {
-    bulk_copy(to + at, from + at, min(bytes - at, MOST_AT_ONCE), barrier);
-  }
-}
 inline void fill_end(uint64_t*) {}
 #endif
+
+#if defined(__CUDA_ARCH__) && __CUDA_ARCH__ < 900
+#define THRESHER_COPIES_BY_LANES
+#endif
+
+// Every lane of the producer warp calls these two, with the same arguments, which are multiples of 16.
+__device__ __forceinline__ void warp_copy(uint8_t* to, const uint8_t* from, uint32_t bytes,
+                                          uint64_t* barrier) {
+  const uint32_t lane = threadIdx.x % WARP;
+#ifdef THRESHER_COPIES_BY_LANES
+  for (uint32_t at = lane * 16; at < bytes; at += WARP * 16) lane_copy(to + at, from + at);
+#else
+  for (uint32_t at = lane * MOST_AT_ONCE; at < bytes; at += WARP * MOST_AT_ONCE) {
+    bulk_copy(to + at, from + at, min(bytes - at, MOST_AT_ONCE), barrier);
+  }
+#endif
+}
+
+// Copies rows of at most MOST_AT_ONCE bytes: row k from `from(k)` to `to(k)`. The lanes work out a row
+// each for the engine: one lane alone takes longer for a short row than memory does.
+template <class To, class From>
+__device__ __forceinline__ void copy_rows(uint32_t count, uint32_t bytes, uint64_t* barrier, To to,
+                                          From from) {
+#ifdef THRESHER_COPIES_BY_LANES
+  for (uint32_t k = 0; k < count; ++k) warp_copy(to(k), from(k), bytes, barrier);
+#else
+  for (uint32_t k = threadIdx.x % WARP; k < count; k += WARP) bulk_copy(to(k), from(k), bytes, barrier);
+#endif
+}

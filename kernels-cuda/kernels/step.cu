@@ -171,11 +171,6 @@ __device__ __forceinline__ uint8_t* take_slot(const StepParams& p, Producer& rin
   return slot_at(p, ring.next.slot);
 }
 
-__device__ __forceinline__ void fill(const Producer& ring, uint8_t* to, const uint8_t* from,
-                                     uint32_t bytes) {
-  warp_copy(to, from, bytes, &shared().full[ring.next.slot]);
-}
-
 __device__ __forceinline__ void give_slot(const StepParams& p, Producer& ring) {
   fill_end(&shared().full[ring.next.slot]);
   ring.next.advance(p);
@@ -191,7 +186,8 @@ __device__ __forceinline__ void produce_projection(const StepParams& p, const St
   for (uint32_t row = share.first; row < share.last; row += rows_a_slot) {
     const uint32_t bytes = min(rows_a_slot, share.last - row) * row_bytes;
     uint8_t* to = take_slot(p, ring, bytes);
-    fill(ring, to, phase.weights[0] + static_cast<uint64_t>(row) * row_bytes, bytes);
+    const uint8_t* from = phase.weights[0] + static_cast<uint64_t>(row) * row_bytes;
+    warp_copy(to, from, bytes, &shared().full[ring.next.slot]);
     give_slot(p, ring);
   }
 }
@@ -319,10 +315,9 @@ __device__ __forceinline__ void produce_rows(const StepParams& p, const StepPhas
   for (uint32_t i = 0; i < count; i += rows_a_slot) {
     const uint32_t rows = min(rows_a_slot, count - i);
     uint8_t* to = take_slot(p, ring, rows * row_bytes);
-    for (uint32_t k = 0; k < rows; ++k) {
-      const uint64_t offset = static_cast<uint64_t>(indices[i + k]) * row_bytes;
-      fill(ring, to + k * row_bytes, weights + offset, row_bytes);
-    }
+    copy_rows(
+        rows, row_bytes, &shared().full[ring.next.slot], [&](uint32_t k) { return to + k * row_bytes; },
+        [&](uint32_t k) { return weights + static_cast<uint64_t>(indices[i + k]) * row_bytes; });
     give_slot(p, ring);
   }
 }
@@ -337,11 +332,16 @@ __device__ __forceinline__ void produce_gate_and_up(const StepParams& p, const S
   for (uint32_t i = 0; i < count; i += side) {
     const uint32_t rows = min(side, count - i);
     uint8_t* to = take_slot(p, ring, 2 * rows * row_bytes);
-    for (uint32_t k = 0; k < rows; ++k) {
-      const uint64_t offset = static_cast<uint64_t>(indices[i + k]) * row_bytes;
-      fill(ring, to + k * row_bytes, phase.weights[0] + offset, row_bytes);
-      fill(ring, to + (side + k) * row_bytes, phase.weights[1] + offset, row_bytes);
-    }
+    // Gate rows, then up rows.
+    const uint8_t* const gate = phase.weights[0];
+    const uint8_t* const up = phase.weights[1];
+    copy_rows(
+        2 * rows, row_bytes, &shared().full[ring.next.slot],
+        [&](uint32_t k) { return to + (k < rows ? k : k - rows + side) * row_bytes; },
+        [&](uint32_t k) {
+          const uint64_t offset = static_cast<uint64_t>(indices[i + (k < rows ? k : k - rows)]) * row_bytes;
+          return (k < rows ? gate : up) + offset;
+        });
     give_slot(p, ring);
   }
 }
