@@ -295,7 +295,9 @@ fn part_of(term: TermKind) -> Part {
         TermKind::Predictor => Part::Predictor,
         TermKind::Selection => Part::Selection,
         TermKind::LmHead => Part::Head,
-        TermKind::Ffn | TermKind::FfnGateFirst | TermKind::FfnGateUp | TermKind::FfnDown => Part::Ffn,
+        TermKind::Ffn | TermKind::FfnGateFirst | TermKind::FfnPredicted | TermKind::FfnGateUp | TermKind::FfnDown => {
+            Part::Ffn
+        }
         TermKind::Small => Part::Rest,
     }
 }

@@ -46,7 +46,7 @@ pub struct Subject {
     pub bytes: u64,
     /// For select: the policy.
     pub policy: Option<String>,
-    /// For predictor: its rank.
+    /// For predictor and ffn_predicted: the rank of the predictor.
     pub rank: Option<usize>,
     /// For a batch: its tokens.
     pub tokens: Option<usize>,
@@ -57,7 +57,8 @@ impl Subject {
     pub fn id(&self) -> String {
         let detail = match (&self.policy, self.rank) {
             (Some(policy), _) => policy.clone(),
-            (None, Some(rank)) => format!("rank {rank}"),
+            (None, Some(rank)) if self.operator == Operator::Predictor => format!("rank {rank}"),
+            (None, Some(rank)) => format!("density {} rank {rank}", self.density),
             (None, None) => format!("density {}", self.density),
         };
         let tokens = self.tokens.map_or(String::new(), |tokens| format!(" tokens {tokens}"));

@@ -112,8 +112,8 @@ impl Record {
             Some(format!("has rows, columns, threads, rank or tokens above {LARGEST}"))
         } else if m.policy.is_some() != (m.operator == Operator::Select) {
             Some("must have a policy if it is select, and only then".into())
-        } else if m.rank.is_some() != (m.operator == Operator::Predictor) || m.rank == Some(0) {
-            Some("must have a positive rank if it is predictor, and only then".into())
+        } else if m.rank.is_some() != m.operator.has_rank() || m.rank == Some(0) {
+            Some("must have a positive rank if it is predictor or ffn_predicted, and only then".into())
         } else if m.tokens.is_some() != (m.operator == Operator::FfnBatch) || m.tokens.is_some_and(|t| t < 2) {
             Some("must have two tokens or more if it is ffn_batch, and only then".into())
         } else {

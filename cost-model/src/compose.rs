@@ -2,7 +2,8 @@
 //!
 //! Per layer: attention projections, predictor, selection, gate and up, down (or, where the gate
 //! itself scores, all three at once); per token also the KV cache and the LM head. Each term is read
-//! off the curve of its operator, at each layer's own density.
+//! off the curve of its operator, at each layer's own density. What was measured in one piece as it is
+//! decoded is one term: predictor, selection and FFN of a step, and query, key and value of one matrix.
 //!
 //! Intervals: an operator's error is the same in every layer (its curve is either off or not), so
 //! within an operator the ends add; different operators err independently, so across operators the
@@ -30,6 +31,7 @@ use crate::skew::Skew;
 
 pub(crate) use term::TermGroup;
 pub use term::{Term, TermKind};
+use terms::Dealt;
 
 /// The policy that computes everything: no predictor runs and nothing is selected.
 pub const DENSE: &str = "dense";
@@ -190,8 +192,7 @@ impl<'a> Composer<'a> {
         let curved =
             record.measurements.iter().filter(|m| !matches!(m.operator, Operator::Select | Operator::FfnBatch));
         for m in curved {
-            let family = Family { operator: m.operator, isa: m.isa.clone(), format: m.format, threads: m.threads };
-            groups.entry(family).or_default().push(m);
+            groups.entry(Family::of(m)).or_default().push(m);
         }
         let mut families = BTreeMap::new();
         for (family, points) in groups {
@@ -199,7 +200,7 @@ impl<'a> Composer<'a> {
                 FamilyCurves::new(&points).map_err(|source| ComposeError::Curve { of: family.to_string(), source })?;
             families.insert(family, curves);
         }
-        let batched = |family: &Family| Family { operator: Operator::FfnBatch, ..family.clone() };
+        let batched = |family: &Family| Family { operator: Operator::FfnBatch, rank: None, ..family.clone() };
         let batched: BTreeSet<Family> = families.keys().map(batched).collect();
         let sharing = batched.into_iter().map(|of| Ok((of.clone(), Sharing::of(record, &of, &families)?)));
         Ok(Self { record, sharing: sharing.collect::<Result<_, ComposeError>>()?, families })
@@ -253,24 +254,48 @@ impl<'a> Composer<'a> {
     /// As of [`compose`](Self::compose).
     pub(crate) fn terms(&self, c: &Configuration) -> Result<Vec<Term>, ComposeError> {
         check(c)?;
+        self.terms_with(c, self.predicted(c))
+    }
+
+    /// The same with the predictor, the selection and the FFN each on its own, however they were measured: for an FFN that
+    /// is divided.
+    ///
+    /// # Errors
+    /// As of [`compose`](Self::compose).
+    pub(crate) fn terms_apart(&self, c: &Configuration) -> Result<Vec<Term>, ComposeError> {
+        check(c)?;
+        self.terms_with(c, None)
+    }
+
+    fn terms_with(&self, c: &Configuration, predicted: Option<Term>) -> Result<Vec<Term>, ComposeError> {
         let dealt = self.dealt(c);
         let mut terms = vec![self.attention(c, &dealt)?, self.kv_cache(c)?];
+        match predicted {
+            Some(term) => terms.push(term),
+            None => terms.extend(self.scored_ffn(c, &dealt)?),
+        }
+        terms.push(self.head(c, &dealt)?);
+        terms.push(uncounted(c));
+        Ok(terms)
+    }
+
+    /// What scores, what selects, and the FFN.
+    fn scored_ffn(&self, c: &Configuration, dealt: &Dealt<'_>) -> Result<Vec<Term>, ComposeError> {
+        let mut terms = Vec::new();
         if let Scorer::LowRank(rank) = c.scorer {
-            terms.push(self.predictor(c, &dealt, rank)?);
+            terms.push(self.predictor(c, dealt, rank)?);
         }
         if c.policy != DENSE {
             terms.push(self.selection(c)?);
         }
         if c.scorer == Scorer::Gate {
-            terms.push(self.ffn(c, &dealt, TermKind::FfnGateFirst, Operator::FfnGateFirst)?);
+            terms.push(self.ffn(c, dealt, TermKind::FfnGateFirst, Operator::FfnGateFirst)?);
         } else if self.measured_whole_alone(c) {
-            terms.push(self.ffn(c, &dealt, TermKind::Ffn, Operator::Ffn)?);
+            terms.push(self.ffn(c, dealt, TermKind::Ffn, Operator::Ffn)?);
         } else {
-            terms.push(self.ffn(c, &dealt, TermKind::FfnGateUp, Operator::GateUp)?);
-            terms.push(self.ffn(c, &dealt, TermKind::FfnDown, Operator::Down)?);
+            terms.push(self.ffn(c, dealt, TermKind::FfnGateUp, Operator::GateUp)?);
+            terms.push(self.ffn(c, dealt, TermKind::FfnDown, Operator::Down)?);
         }
-        terms.push(self.head(c, &dealt)?);
-        terms.push(uncounted(c));
         Ok(terms)
     }
 }
@@ -313,6 +338,10 @@ fn assumptions(c: &Configuration, terms: &[Term]) -> Vec<String> {
     }
     if terms::scores_are_free(c) {
         all.push("scores come for free: no predictor is counted".to_owned());
+    }
+    let follows = !["fixed", "per-layer"].contains(&policy_kind(&c.policy));
+    if follows && terms.iter().any(|term| term.kind == TermKind::FfnPredicted) {
+        all.push("what moves thresholds from token to token takes no time".to_owned());
     }
     if let Origin::Assumed { why } = &c.densities.origin {
         all.push(format!("densities: {why}"));

@@ -7,7 +7,7 @@
 //! | part | holds |
 //! |---|---|
 //! | group | the operator: `gate_up`, `down`, ... |
-//! | function | `<isa>-<format>-<rows>x<cols>-t<threads>`; a predictor adds `-r<rank>` |
+//! | function | `<isa>-<format>-<rows>x<cols>-t<threads>`; a predictor adds `-r<rank>`, alone or with its FFN |
 //! | value | the density, such as `0.1`; for `select` the policy |
 //! | throughput | bytes touched |
 //!
@@ -254,8 +254,8 @@ fn describe(operator: Operator, benchmark: &Benchmark) -> Result<Measurement, St
         .and_then(Throughput::bytes)
         .or_else(|| (operator == Operator::Select).then(|| (function.rows as u64).saturating_mul(SCORE_BYTES)))
         .ok_or("no throughput in bytes")?;
-    if function.rank.is_some() != (operator == Operator::Predictor) {
-        return Err(format!("function id `{id}`: `-r<rank>` belongs to predictor, and there only"));
+    if function.rank.is_some() != operator.has_rank() {
+        return Err(format!("function id `{id}`: `-r<rank>` belongs to predictor and ffn_predicted, and there only"));
     }
     let (density, policy) = parse_value(operator, benchmark.value_str.as_deref())?;
     Ok(Measurement {

@@ -16,16 +16,27 @@ pub(crate) struct Family {
     pub(crate) isa: String,
     pub(crate) format: WeightFormat,
     pub(crate) threads: usize,
+    /// Of a predictor with its FFN, whose points have a density beside it. A predictor's own ranks are points of one curve.
+    pub(crate) rank: Option<usize>,
+}
+
+impl Family {
+    /// That of a measurement.
+    pub(crate) fn of(m: &Measurement) -> Self {
+        let rank = m.rank.filter(|_| m.operator == Operator::FfnPredicted);
+        Self { operator: m.operator, isa: m.isa.clone(), format: m.format, threads: m.threads, rank }
+    }
 }
 
 impl fmt::Display for Family {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { operator, isa, format, threads } = self;
-        write!(f, "{operator} {isa} {format} t{threads}")
+        let Self { operator, isa, format, threads, rank } = self;
+        write!(f, "{operator} {isa} {format} t{threads}")?;
+        rank.map_or(Ok(()), |rank| write!(f, " rank {rank}"))
     }
 }
 
-/// Curves of one operator, instruction set, format and thread count.
+/// Curves of a family.
 #[derive(Clone, Debug)]
 pub(crate) struct FamilyCurves {
     /// Time over density, for each measured shape (rows, columns).

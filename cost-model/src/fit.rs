@@ -42,8 +42,7 @@ pub fn fits(record: &Record) -> Vec<Fit> {
     let mut order = Vec::new();
     let mut families: BTreeMap<(Family, usize, usize), Vec<&Measurement>> = BTreeMap::new();
     for m in record.measurements.iter().filter(|m| m.policy.is_none() && m.rank.is_none()) {
-        let family = Family { operator: m.operator, isa: m.isa.clone(), format: m.format, threads: m.threads };
-        let key = (family, m.rows, m.cols);
+        let key = (Family::of(m), m.rows, m.cols);
         if !families.contains_key(&key) {
             order.push(key.clone());
         }

@@ -91,12 +91,12 @@ impl ModelShape {
     }
 
     /// Rows of the query projection, columns of the output projection.
-    pub fn query_width(&self) -> usize {
+    pub const fn query_width(&self) -> usize {
         self.heads * self.head_dim
     }
 
     /// Rows of the key projection, and of the value projection.
-    pub fn kv_width(&self) -> usize {
+    pub const fn kv_width(&self) -> usize {
         self.kv_heads * self.head_dim
     }
 

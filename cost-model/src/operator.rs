@@ -23,6 +23,9 @@ pub enum Operator {
     Ffn,
     /// gate over all rows; up and down over those that survive.
     FfnGateFirst,
+    /// A low-rank predictor, a threshold on its scores, and gate, up and down over the rows that reach it, as one step: the FFN
+    /// waits for scores, and no row can be asked for before they are there.
+    FfnPredicted,
     /// gate, up and down of several tokens, each over active rows of its own; rows that several name are read once.
     FfnBatch,
     /// Dense projection: attention q, k, v, o and the LM head.
@@ -37,11 +40,12 @@ pub enum Operator {
 
 impl Operator {
     /// Every operator.
-    pub const ALL: [Self; 9] = [
+    pub const ALL: [Self; 10] = [
         Self::GateUp,
         Self::Down,
         Self::Ffn,
         Self::FfnGateFirst,
+        Self::FfnPredicted,
         Self::FfnBatch,
         Self::Gemv,
         Self::Predictor,
@@ -56,6 +60,7 @@ impl Operator {
             Self::Down => "down",
             Self::Ffn => "ffn",
             Self::FfnGateFirst => "ffn_gate_first",
+            Self::FfnPredicted => "ffn_predicted",
             Self::FfnBatch => "ffn_batch",
             Self::Gemv => "gemv",
             Self::Predictor => "predictor",
@@ -64,20 +69,27 @@ impl Operator {
         }
     }
 
+    /// Whether a predictor is in it, and so a rank in its measurements.
+    pub fn has_rank(self) -> bool {
+        matches!(self, Self::Predictor | Self::FfnPredicted)
+    }
+
     /// Bytes of weights (for select: of scores; for attention: of keys and values) that one call reads.
     ///
     /// `rows` are neurons or outputs, `cols` is the vector that each row meets; the down matrix is
-    /// neuron-major, so it too has a row per neuron. `rank` counts for the predictor alone. Of a batch, whose tokens may name
+    /// neuron-major, so it too has a row per neuron. `rank` counts where there is a predictor. Of a batch, whose tokens may name
     /// the same rows or others, those of one token: the least that it can read.
     pub fn weight_bytes(self, format: WeightFormat, (rows, cols): (usize, usize), density: f64, rank: usize) -> u64 {
         let active = (density * rows as f64).round() as u64;
         let row = format.row_bytes(cols);
+        let predictor = || format.bytes(rank, cols) + format.bytes(rows, rank);
         match self {
             Self::GateUp => 2 * active * row,
             Self::Down | Self::Gemv => active * row,
             Self::Ffn | Self::FfnBatch => 3 * active * row,
             Self::FfnGateFirst => (rows as u64 + 2 * active) * row,
-            Self::Predictor => format.bytes(rank, cols) + format.bytes(rows, rank),
+            Self::FfnPredicted => predictor() + 3 * active * row,
+            Self::Predictor => predictor(),
             Self::Select => rows as u64 * SCORE_BYTES,
             Self::Attention => 2 * rows as u64 * row,
         }
@@ -124,6 +136,8 @@ mod tests {
         assert_eq!(bytes(Operator::GateUp, 0.25, 0) + bytes(Operator::Down, 0.25, 0), bytes(Operator::Ffn, 0.25, 0));
         assert_eq!(bytes(Operator::FfnGateFirst, 1.0, 0), bytes(Operator::Ffn, 1.0, 0));
         assert_eq!(bytes(Operator::Predictor, 1.0, 1919), 1919 * 73_728);
+        let parts = bytes(Operator::Predictor, 1.0, 1024) + bytes(Operator::Ffn, 0.1, 0);
+        assert_eq!(bytes(Operator::FfnPredicted, 0.1, 1024), parts);
         assert_eq!(bytes(Operator::Select, 0.1, 0), 28672 * 4);
         let cache = Operator::Attention.weight_bytes(WeightFormat::F32, (2048, 1024), 1.0, 0);
         assert_eq!(cache, 2 * 2048 * 4096);

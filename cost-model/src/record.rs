@@ -123,7 +123,7 @@ pub struct Measurement {
     /// For select: the policy.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub policy: Option<String>,
-    /// For predictor: its rank.
+    /// For predictor and ffn_predicted: the rank of the predictor.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub rank: Option<usize>,
     /// For a batch: its tokens. `density` is that of each of them, `bytes` those of the rows that any of them names.

@@ -377,3 +377,24 @@ fn smaller_gpus_stand_in_the_grid_alone_and_beside_a_processor() {
     let answer = Answer::of(&records, &none, &outcomes).unwrap();
     assert!(answer.grid.machines.iter().all(|m| m.basis == Basis::Measured));
 }
+
+/// Where an FFN is divided between a GPU and a processor, a step that holds all of it says nothing.
+#[test]
+fn steps_measured_whole_change_no_hybrid() {
+    let outcomes = synthetic::outcomes(MODEL);
+    let grid = |gpu| Answer::of(&[gpu, synthetic::large()], &scenario(""), &outcomes).unwrap().grid;
+    let [apart, whole] = [grid(synthetic::gpu()), grid(synthetic::gpu_with_steps(&[1024, 1919, 1920]))];
+    let of = |grid: &Grid, basis| {
+        let own = grid.cells.iter().filter(|c| grid.machine(c).basis == basis);
+        own.map(|c| (grid.key(c).to_string(), c.ms)).collect::<Vec<_>>()
+    };
+    assert!(!of(&apart, Basis::Hybrid).is_empty());
+    assert_eq!(of(&apart, Basis::Hybrid), of(&whole, Basis::Hybrid));
+    let fixed = |grid: &Grid| {
+        let key = "llama-2-70b/q8_0/fixed:0.05/rank=1024/context=2048/batch=1";
+        of(grid, Basis::Measured).into_iter().find(|(own, _)| own == key).unwrap().1.median
+    };
+    // Two starts a layer become one, and no selection is launched.
+    let starts = 80.0 * 1e3 * (synthetic::START_S + 6e-6);
+    assert!((fixed(&apart) - fixed(&whole) - starts).abs() < 1e-6, "{} {}", fixed(&apart), fixed(&whole));
+}

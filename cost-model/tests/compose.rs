@@ -165,6 +165,122 @@ fn a_gate_that_scores_is_read_whole() {
     assert_eq!(composed.memory.predictors, 0);
 }
 
+/// Seconds of predictor, selection and FFN as one step, over those of the law: so that a term tells where it was read.
+const STEP: f64 = 1.25;
+const STEP_RANK: usize = 1024;
+
+/// The record with predictor, selection and FFN measured as one step too, of one rank, under fixed and top-k policies.
+fn record_with_steps() -> Record {
+    let mut record = record();
+    let gate_up: Vec<_> = record.measurements.iter().filter(|m| m.operator == Operator::GateUp).cloned().collect();
+    record.measurements.extend(gate_up.into_iter().map(|mut m| {
+        m.operator = Operator::FfnPredicted;
+        m.kernel = "ffn_predicted/avx2/q8_0".into();
+        m.rank = Some(STEP_RANK);
+        m.bytes = m.operator.weight_bytes(m.format, (m.rows, m.cols), m.density, STEP_RANK);
+        let seconds = STEP * 1e-3 * law_ms(1.0, m.bytes as f64);
+        m.seconds = Estimate { median: seconds, low: 0.99 * seconds, high: 1.01 * seconds, ..m.seconds };
+        m.ratio = None;
+        m
+    }));
+    let mut select = record.measurements.iter().find(|m| m.operator == Operator::Select).unwrap().clone();
+    select.policy = Some("fixed:0.02".into());
+    select.kernel = "select/cuda/fixed:0.02".into();
+    record.measurements.push(select);
+    record.check("with steps").unwrap();
+    record
+}
+
+fn record_without_steps() -> Record {
+    let mut record = record_with_steps();
+    record.measurements.retain(|m| m.operator != Operator::FfnPredicted);
+    record
+}
+
+/// One term instead of three, off the curve of that rank: every byte of the three, and another time.
+#[test]
+fn a_step_measured_whole_is_one_term() {
+    let (with, without) = (record_with_steps(), record_without_steps());
+    for density in [0.05, 0.1, 0.18, 1.0] {
+        let mut c = configuration("fixed:0.02", density);
+        c.scorer = Scorer::LowRank(STEP_RANK);
+        let whole = Composer::new(&with).unwrap().compose(&c).unwrap();
+        let parts = Composer::new(&without).unwrap().compose(&c).unwrap();
+        let active = (density * 28672.0).round();
+        let bytes = (1024.0 * (8192.0 + 28672.0) + 3.0 * active * 8192.0) * 34.0 / 32.0;
+        let error = ms(&whole, TermKind::FfnPredicted) / (STEP * law_ms(80.0, 80.0 * bytes)) - 1.0;
+        assert!(error.abs() < TOLERANCE, "{error} at {density}");
+        let kinds = |composed: &Composition| composed.terms.iter().map(|t| t.kind).collect::<Vec<_>>();
+        let [.., head, small] = kinds(&whole)[..] else { unreachable!() };
+        assert_eq!((whole.terms.len(), head, small), (5, TermKind::LmHead, TermKind::Small));
+        assert!(kinds(&parts).contains(&TermKind::Predictor) && !kinds(&parts).contains(&TermKind::FfnPredicted));
+        // Scores are no weights: they never leave the step.
+        let scores = parts.terms.iter().find(|t| t.kind == TermKind::Selection).unwrap().bytes;
+        assert_eq!(whole.bytes_per_step, parts.bytes_per_step - scores);
+        assert_eq!(whole.memory, parts.memory);
+        assert!(whole.terms.iter().all(|t| !t.extrapolated));
+    }
+}
+
+/// Of another rank, of a batch, by a policy that no threshold stands for: the parts, as if nothing had been measured whole.
+#[test]
+fn what_no_step_was_measured_of_is_composed_of_parts() {
+    let (with, without) = (record_with_steps(), record_without_steps());
+    let [with, without] = [&with, &without].map(|record| Composer::new(record).unwrap());
+    let fixed = Configuration { scorer: Scorer::LowRank(STEP_RANK), ..configuration("fixed:0.02", 0.1) };
+    let same = |c: Configuration| assert_eq!(with.compose(&c), without.compose(&c), "{c:?}");
+    same(Configuration { scorer: Scorer::LowRank(512), ..fixed.clone() });
+    same(Configuration { scorer: Scorer::Free, ..fixed.clone() });
+    same(Configuration { batch: 2, ..fixed.clone() });
+    same(Configuration { policy: "top-k:density=0.10".into(), ..fixed.clone() });
+    same(configuration(DENSE, 1.0));
+    assert_ne!(with.compose(&fixed), without.compose(&fixed));
+    // A policy that moves its thresholds says what is not counted.
+    let says = |policy: &str| {
+        let c = Configuration { policy: policy.into(), ..fixed.clone() };
+        with.compose(&c).unwrap().assumptions.iter().any(|a| a.contains("moves thresholds"))
+    };
+    assert!(says("dynamic:miss=0.05") && says("budget:density=0.10"));
+    assert!(!says("fixed:0.02") && !says("per-layer:density=0.10"));
+    let mut bad = fixed;
+    bad.densities.value[3] = f64::NAN;
+    assert!(matches!(with.compose(&bad), Err(ComposeError::Density { layer: 3, .. })));
+}
+
+/// Ranks have curves of their own, and each is told from the others by its name.
+#[test]
+fn every_rank_of_a_step_has_its_curve() {
+    let mut record = record_with_steps();
+    let steps: Vec<_> = record.measurements.iter().filter(|m| m.operator == Operator::FfnPredicted).cloned().collect();
+    record.measurements.extend(steps.into_iter().map(|m| Measurement { rank: Some(512), ..m }));
+    record.check("two ranks").unwrap();
+    let composer = Composer::new(&record).unwrap();
+    let names: Vec<String> = composer.curves().map(|(name, _)| name).filter(|n| n.contains("predicted")).collect();
+    for rank in [512, 1024] {
+        assert!(names.contains(&format!("ffn_predicted avx2 q8_0 t2 rank {rank} 28672x8192")), "{names:?}");
+    }
+    record.measurements.iter_mut().for_each(|m| m.rank = m.rank.filter(|_| m.operator != Operator::FfnPredicted));
+    assert!(record.check("no rank").unwrap_err().to_string().contains("ffn_predicted"));
+}
+
+/// Query, key and value are one projection where one of as many rows was measured.
+#[test]
+fn projections_measured_as_one_are_composed_as_one() {
+    let mut record = record();
+    let mut one = record.measurements.iter().find(|m| m.operator == Operator::Gemv).unwrap().clone();
+    one.rows = 8192 + 2 * 1024;
+    one.bytes = one.operator.weight_bytes(one.format, (one.rows, one.cols), 1.0, 0);
+    let seconds = 1e-3 * law_ms(1.0, one.bytes as f64);
+    one.seconds = Estimate { median: seconds, low: seconds, high: seconds, ..one.seconds };
+    one.ratio = None;
+    record.measurements.push(one);
+    let c = configuration(DENSE, 1.0);
+    let (apart, as_one) = (compose(&c).unwrap(), Composer::new(&record).unwrap().compose(&c).unwrap());
+    let saved = ms(&apart, TermKind::AttentionProjections) - ms(&as_one, TermKind::AttentionProjections);
+    assert!((saved / law_ms(160.0, 0.0) - 1.0).abs() < 1e-3, "{saved}");
+    assert_eq!(as_one.bytes_per_step, apart.bytes_per_step);
+}
+
 /// A cache of wider numbers takes as much more to keep and to read.
 #[test]
 fn the_cache_is_as_wide_as_its_format() {

@@ -17,10 +17,15 @@ fn fixtures() -> PathBuf {
 fn reads_our_groups_and_counts_the_others() {
     let run = read_criterion(&fixtures()).unwrap();
     assert_eq!(run.skipped, 1);
-    let [gate_first, gate_up, predictor, select, bare] = &run.measurements[..] else { unreachable!("{run:?}") };
+    let [gate_first, predicted, gate_up, predictor, select, bare] = &run.measurements[..] else {
+        unreachable!("{run:?}")
+    };
 
     assert_eq!((gate_first.operator, gate_first.isa.as_str()), (Operator::FfnGateFirst, "avx512vnni"));
     assert_eq!((gate_first.density, gate_first.bytes), (0.1, (28672 + 2 * 2867) * 8704));
+
+    assert_eq!((predicted.operator, predicted.rank, predicted.density), (Operator::FfnPredicted, Some(1024), 0.1));
+    assert_eq!(predicted.bytes, (1024 * (8192 + 28672) + 3 * 2867 * 8192) / 32 * 34);
 
     assert_eq!(gate_up.operator, Operator::GateUp);
     assert_eq!(gate_up.kernel, "gate_up/avx2/f16");

@@ -68,8 +68,15 @@ pub struct RoofArguments {
 const BATCH_DENSITIES: [f64; 2] = [0.25, 0.1];
 const LAYOUT_DENSITIES: [f64; 3] = [1.0, 0.1, 0.05];
 
-const ROOF_OPERATORS: [Operator; 6] =
-    [Operator::GateUp, Operator::Down, Operator::Ffn, Operator::FfnGateFirst, Operator::Predictor, Operator::Select];
+const ROOF_OPERATORS: [Operator; 7] = [
+    Operator::GateUp,
+    Operator::Down,
+    Operator::Ffn,
+    Operator::FfnGateFirst,
+    Operator::FfnPredicted,
+    Operator::Predictor,
+    Operator::Select,
+];
 
 const ROUNDS: usize = 21;
 
@@ -248,11 +255,13 @@ fn row(m: &Measurement, one_thread_bytes_per_s: Option<f64>) -> RoofRow {
 fn for_people(rows: &[RoofRow], measurements: &[(&Record, &Measurement)]) -> String {
     let copies = measurements.iter().any(|(record, _)| record.copy_bandwidth.is_some());
     let lines = rows.iter().zip(measurements).map(|(row, (record, m))| {
+        // Of a gate that lets a share through, as far as anyone wants to read it.
+        let density = (row.density * 1e4).round() / 1e4;
         let detail = match (&m.policy, m.rank) {
             (Some(policy), _) => policy.clone(),
-            (None, Some(rank)) => format!("rank {rank}"),
-            // Of a gate that lets a share through, as far as anyone wants to read it.
-            (None, None) => ((row.density * 1e4).round() / 1e4).to_string(),
+            (None, Some(rank)) if m.operator == Operator::Predictor => format!("rank {rank}"),
+            (None, Some(rank)) => format!("{density}, rank {rank}"),
+            (None, None) => density.to_string(),
         };
         let interval = m.ratio.map_or_else(String::new, |r| format!("{:.2} to {:.2}", r.low, r.high));
         // A share of it says nothing about what lies in a cache.

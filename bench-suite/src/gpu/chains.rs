@@ -125,41 +125,66 @@ pub fn projections(
 /// # Errors
 /// Not enough device memory; gates that are not numbers.
 pub fn gate_first_ffns(gpu: &Gpu, format: Format, layers: &[Ffn], density: f64, count: usize) -> Result<(Chain, f64)> {
-    let gates = gates(gpu, format, layers)?;
-    let wanted = neurons_at(density);
+    let gates = gates(gpu, format, None, layers)?;
+    let gates: Vec<Gate> = gates.iter().map(|gates| Gate::keeping(neurons_at(density), gates)).collect();
     let mut builder = StepBuilder::new(gpu, format)?;
     let first = builder.input(SHAPE.hidden);
     let (mut x, mut values) = (first, Vec::new());
-    for (layer, gates) in layers.iter().zip(&gates).cycle().take(count) {
-        let Gate { activation, threshold, .. } = Gate::keeping(wanted, gates);
-        let activation = if activation == kernels_cpu::Activation::Relu { Activation::Relu } else { Activation::Silu };
-        let Ffn { gate, up, down } = layer;
-        x = builder.ffn_gate_first(gate, up, down, activation, threshold, x, Rows::Every, Some(first))?;
+    for (layer, gate) in layers.iter().zip(&gates).cycle().take(count) {
+        x = gate_first_ffn(&mut builder, layer, gate, x, first)?;
         values.push(x);
     }
     let step = builder.build(&[x])?;
     step.write_input(first, &input())?;
     step.run()?;
-    let mut through = 0.0;
-    for &value in &values {
-        through += f64::from(step.computed(value)?) / (count * SHAPE.intermediate) as f64;
-    }
+    let through = densities(&step, &values)?.iter().sum::<f64>() / count as f64;
     check_numbers(&step, x)?;
     Ok((Chain { steps: vec![step], count }, through))
 }
 
-/// `gate . x` of every layer, for the first x.
-fn gates(gpu: &Gpu, format: Format, layers: &[Ffn]) -> Result<Vec<Vec<f32>>> {
+/// `gate . x` of every layer, for the first x, or for what `before` makes of it.
+pub(super) fn gates(
+    gpu: &Gpu,
+    format: Format,
+    before: Option<&Arc<PackedMatrix>>,
+    layers: &[Ffn],
+) -> Result<Vec<Vec<f32>>> {
     let mut builder = StepBuilder::new(gpu, format)?;
-    let x = builder.input(SHAPE.hidden);
+    let first = builder.input(SHAPE.hidden);
+    let x = match before {
+        Some(matrix) => builder.project(matrix, first, Activation::Identity)?,
+        None => first,
+    };
     let mut values = Vec::new();
     for layer in layers {
         values.push(builder.project(&layer.gate, x, Activation::Identity)?);
     }
     let step = builder.build(&values)?;
-    step.write_input(x, &input())?;
+    step.write_input(first, &input())?;
     step.run()?;
     values.into_iter().map(|value| read(&step, value, SHAPE.intermediate)).collect()
+}
+
+/// An FFN whose up and down are read where the gate lets a neuron through.
+pub(super) fn gate_first_ffn(
+    builder: &mut StepBuilder<'_>,
+    layer: &Ffn,
+    gate: &Gate,
+    x: Value,
+    residual: Value,
+) -> Result<Value> {
+    let activation = match gate.activation {
+        kernels_cpu::Activation::Relu => Activation::Relu,
+        kernels_cpu::Activation::Silu => Activation::Silu,
+    };
+    let Ffn { gate: matrix, up, down } = layer;
+    Ok(builder.ffn_gate_first(matrix, up, down, activation, gate.threshold, x, Rows::Every, Some(residual))?)
+}
+
+/// Share of neurons that each of these FFNs computed when their step ran last.
+pub(super) fn densities(step: &Step, ffns: &[Value]) -> Result<Vec<f64>> {
+    let density = |&value: &Value| Ok(f64::from(step.computed(value)?) / SHAPE.intermediate as f64);
+    ffns.iter().map(density).collect()
 }
 
 /// fc1 and fc2 of a low-rank predictor.
@@ -172,7 +197,8 @@ pub struct Predictor {
 }
 
 impl Predictor {
-    fn scores(&self, builder: &mut StepBuilder<'_>, x: Value) -> Result<Value> {
+    /// A score for every neuron.
+    pub(super) fn scores(&self, builder: &mut StepBuilder<'_>, x: Value) -> Result<Value> {
         let hidden = builder.project(&self.fc1, x, Activation::Relu)?;
         Ok(builder.project(&self.fc2, hidden, Activation::Identity)?)
     }
@@ -194,51 +220,66 @@ pub fn whole_layers(
     let wanted = neurons_at(density);
     let mut builder = StepBuilder::new(gpu, format)?;
     let first = builder.input(SHAPE.hidden);
-    let (mut x, mut selections, mut read) = (first, Vec::new(), Vec::new());
+    let (mut x, mut selections, mut given) = (first, Vec::new(), Vec::new());
     for (layer, predictor) in layers.iter().cycle().zip(predictors.iter().cycle()).take(count) {
         let scores = predictor.scores(&mut builder, x)?;
         let rows = builder.select(scores)?;
         x = ffn(&mut builder, layer, x, rows, first)?;
         selections.push((scores, rows));
-        read.extend([scores, x]);
+        given.push(x);
     }
-    let step = builder.build(&read)?;
+    let scores = selections.iter().map(|(scores, _)| *scores);
+    let step = builder.build(&scores.chain([x]).collect::<Vec<_>>())?;
     step.write_input(first, &input())?;
-    // A layer's scores follow from the thresholds of the layers before it.
-    for &(_, rows) in &selections {
-        step.write_threshold(rows, f32::INFINITY)?;
-    }
-    let mut scores = vec![0.0; SHAPE.intermediate];
-    let mut left = 0;
-    for &(value, rows) in &selections {
-        step.run()?;
-        step.read(value, &mut scores)?;
-        let threshold;
-        (threshold, left) = threshold_that_leaves(&mut scores, wanted)?;
-        step.write_threshold(rows, threshold)?;
-    }
-    check(&step, x, left)?;
+    let left = set_thresholds(&step, &selections, wanted)?;
+    check_ffns(&step, &given, Some(&left))?;
     Ok(Chain { steps: vec![step], count })
 }
 
-/// The `wanted`-th largest of `scores`, which it sorts, and how many reach it: a few more where it has equals, as one in
+/// Gives every selection of a step, by its scores and in the order of the step, the threshold that leaves `wanted` rows.
+/// Returns how many each leaves.
+///
+/// # Errors
+/// Scores that are not numbers, or of which no threshold leaves as many.
+pub(super) fn set_thresholds(step: &Step, selections: &[(Value, Rows)], wanted: usize) -> Result<Vec<usize>> {
+    // A layer's scores follow from the thresholds of the layers before it.
+    for &(_, rows) in selections {
+        step.write_threshold(rows, f32::INFINITY)?;
+    }
+    let mut scores = vec![0.0; SHAPE.intermediate];
+    let mut left = Vec::new();
+    for &(value, rows) in selections {
+        step.run()?;
+        step.read(value, &mut scores)?;
+        let (threshold, of_it) = threshold_that_leaves(&mut scores, wanted)?;
+        step.write_threshold(rows, threshold)?;
+        left.push(of_it);
+    }
+    Ok(left)
+}
+
+/// The `wanted`-th largest of `scores`, which it reorders, and how many reach it: a few more where it has equals, as one in
 /// a thousand has.
 fn threshold_that_leaves(scores: &mut [f32], wanted: usize) -> Result<(f32, usize)> {
-    scores.sort_by(f32::total_cmp);
     let finite = scores.iter().all(|score| score.is_finite());
-    let threshold = scores.get(scores.len().saturating_sub(wanted)).copied().filter(|_| finite);
-    let left = |threshold| scores.len() - scores.partition_point(|&score| score < threshold);
+    let at = scores.len().checked_sub(wanted).filter(|at| finite && *at < scores.len());
+    let threshold = at.map(|at| *scores.select_nth_unstable_by(at, f32::total_cmp).1);
+    let left = |threshold| scores.iter().filter(|&&score| score >= threshold).count();
     match threshold.map(|threshold| (threshold, left(threshold))) {
         Some((threshold, left)) if left <= wanted + wanted / 100 => Ok((threshold, left)),
-        _ => Err(Failure::short(format!(
-            "no threshold leaves {wanted} of {} scores, median {:?}: the predictor's kernel is wrong",
-            scores.len(),
-            nearest_rank(scores, 0.5)
-        ))),
+        _ => {
+            scores.sort_by(f32::total_cmp);
+            Err(Failure::short(format!(
+                "no threshold leaves {wanted} of {} scores, median {:?}: the predictor's kernel is wrong",
+                scores.len(),
+                nearest_rank(scores, 0.5)
+            )))
+        }
     }
 }
 
-fn rows(builder: &mut StepBuilder<'_>, density: f64, lists: &mut Vec<List>) -> Result<Rows> {
+/// Every row, or those of a list that joins `lists`.
+pub(super) fn rows(builder: &mut StepBuilder<'_>, density: f64, lists: &mut Vec<List>) -> Result<Rows> {
     if density == 1.0 {
         return Ok(Rows::Every);
     }
@@ -247,7 +288,8 @@ fn rows(builder: &mut StepBuilder<'_>, density: f64, lists: &mut Vec<List>) -> R
     Ok(Rows::Listed(list))
 }
 
-fn ffn(builder: &mut StepBuilder<'_>, layer: &Ffn, x: Value, rows: Rows, residual: Value) -> Result<Value> {
+/// `residual` and the FFN of `x` over those rows.
+pub(super) fn ffn(builder: &mut StepBuilder<'_>, layer: &Ffn, x: Value, rows: Rows, residual: Value) -> Result<Value> {
     Ok(builder.ffn(&layer.gate, &layer.up, &layer.down, Activation::Relu, x, rows, Some(residual))?)
 }
 
@@ -287,14 +329,28 @@ fn read(step: &Step, value: Value, len: usize) -> Result<Vec<f32>> {
 /// # Errors
 /// It has not.
 pub fn check(step: &Step, y: Value, wanted: usize) -> Result<()> {
-    step.run()?;
-    let computed = step.computed(y)? as usize;
-    if computed != wanted {
-        return Err(Failure::short(format!("an FFN computed {computed} rows and was told {wanted}: it is not timed")));
-    }
-    check_numbers(step, y)
+    check_ffns(step, &[y], Some(&[wanted]))
 }
 
+/// Runs a step once: its FFNs must have computed as many rows as they were told, where they were told, and the last of them
+/// numbers.
+///
+/// # Errors
+/// They have not.
+pub(super) fn check_ffns(step: &Step, ffns: &[Value], wanted: Option<&[usize]>) -> Result<()> {
+    step.run()?;
+    for (&ffn, &wanted) in ffns.iter().zip(wanted.unwrap_or_default()) {
+        let computed = step.computed(ffn)? as usize;
+        if computed != wanted {
+            return Err(Failure::short(format!(
+                "an FFN computed {computed} rows and was told {wanted}: it is not timed"
+            )));
+        }
+    }
+    ffns.last().map_or(Ok(()), |&last| check_numbers(step, last))
+}
+
+/// Fails unless a chain ends in numbers.
 fn check_numbers(step: &Step, y: Value) -> Result<()> {
     if read(step, y, SHAPE.hidden)?.iter().any(|value| !value.is_finite()) {
         return Err(Failure::short("a chain of FFNs ends in what is no number: it is not timed"));

@@ -1,16 +1,6 @@
 //! Layers of LLaMA-70B's shape with random weights, one token through all of them in one graph.
 //!
-//! ```text
-//!   x ─▶ query, key, value                         10240 x 8192: read, not used
-//!   x ─▶ output projection ─▶ a                     8192 x 8192
-//!   a ─▶ FFN, dense or over listed rows ─▶ + the first x ─▶ x of the next layer
-//!   ...
-//!   x ─▶ LM head                                   32000 x 8192
-//! ```
-//! The output projection takes the layer's input, where a decoder gives it what attention made. Attention over the KV
-//! cache, norms, embedding and sampling are not in it, nor are a predictor and a selection.
-
-use std::sync::Arc;
+//! Its rows are listed before: neither a predictor nor a selection is in it. [`stack`](super::stack) draws it.
 
 use cost_model::{
     estimate::{Estimate, Interval},
@@ -19,14 +9,13 @@ use cost_model::{
     record::{Bandwidth, Provenance},
 };
 use kernels_cpu::Format;
-use kernels_cuda::{Activation, Gpu, PackedMatrix, Rows, StepBuilder};
+use kernels_cuda::Gpu;
 use serde::Serialize;
 
 use super::{
-    chains::{Chain, Sets, check, input},
-    gpu_format,
-    layers::{Ffn, Host, require_memory},
+    layers::{Host, require_memory},
     measure::{BANDWIDTH_BYTES, Roof, Timed, run_rounds},
+    stack::{Choice, QKV_ROWS, Stack},
 };
 use crate::{
     Failure, Result,
@@ -86,13 +75,9 @@ pub struct Decoded {
 pub fn bytes(format: Format, layers: usize, density: f64) -> u64 {
     let row = record_format(format).row_bytes(SHAPE.hidden);
     let active = (density * SHAPE.intermediate as f64).round() as u64;
-    layers as u64 * (qkv_rows() + SHAPE.query_width()) as u64 * row
+    layers as u64 * (QKV_ROWS + SHAPE.query_width()) as u64 * row
         + layers as u64 * 3 * active * row
         + SHAPE.vocab as u64 * row
-}
-
-fn qkv_rows() -> usize {
-    SHAPE.query_width() + 2 * SHAPE.kv_width()
 }
 
 /// Device memory that a plan takes, bandwidth beside it included.
@@ -114,10 +99,12 @@ pub fn decode(plan: &Plan, gpu: &Gpu, machine: &Machine, build: Provenance) -> R
     required_bytes(plan, gpu)?;
     let progress = progress_bar(plan.rounds as u64 + 1);
     progress.set_message("filling layers with weights");
-    let model = Model::upload(gpu, plan.format, plan.layers)?;
+    let host = Host::new(plan.format)?;
+    let stack = Stack::upload(gpu, &host, host.upload_ffns(gpu, plan.layers)?, None)?;
     let mut timed = Vec::new();
     for &density in &plan.densities {
-        timed.push(Timed::new(model.token(gpu, density)?, bytes(plan.format, plan.layers, density)));
+        let choice = if density == 1.0 { Choice::Dense } else { Choice::Listed(density) };
+        timed.push(Timed::new(stack.token(gpu, choice)?.chain, bytes(plan.format, plan.layers, density)));
     }
     let mut roof = Roof::new(gpu)?;
     progress.set_message("decoding");
@@ -138,60 +125,6 @@ pub fn decode(plan: &Plan, gpu: &Gpu, machine: &Machine, build: Provenance) -> R
     let rows = plan.densities.iter().zip(&timed).filter_map(row).collect();
     let (bandwidth, copy_bandwidth) = roof.bandwidth();
     Ok(Decoded { machine, build, bandwidth, copy_bandwidth, rows })
-}
-
-/// All weights of a model, at addresses of their own.
-struct Model {
-    format: Format,
-    qkv: Vec<Arc<PackedMatrix>>,
-    output: Vec<Arc<PackedMatrix>>,
-    ffns: Vec<Ffn>,
-    head: Vec<Arc<PackedMatrix>>,
-}
-
-impl Model {
-    fn upload(gpu: &Gpu, format: Format, layers: usize) -> Result<Self> {
-        let host = Host::new(format)?;
-        let matrices = |rows, copies| host.upload(gpu, (rows, SHAPE.hidden), 0, copies);
-        Ok(Self {
-            format,
-            qkv: matrices(qkv_rows(), layers)?,
-            output: matrices(SHAPE.query_width(), layers)?,
-            ffns: host.upload_ffns(gpu, layers)?,
-            head: matrices(SHAPE.vocab, 1)?,
-        })
-    }
-
-    fn token(&self, gpu: &Gpu, density: f64) -> Result<Chain> {
-        let mut builder = StepBuilder::new(gpu, gpu_format(self.format))?;
-        let mut sets = Sets::new(self.ffns.len(), density);
-        let first = builder.input(SHAPE.hidden);
-        let (mut x, mut lists) = (first, Vec::new());
-        for ((qkv, output), ffn) in self.qkv.iter().zip(&self.output).zip(&self.ffns) {
-            builder.project(qkv, x, Activation::Identity)?;
-            let attended = builder.project(output, x, Activation::Identity)?;
-            let rows = if density == 1.0 {
-                Rows::Every
-            } else {
-                let list = builder.list(SHAPE.intermediate);
-                lists.push(list);
-                Rows::Listed(list)
-            };
-            // The first x as residual: eighty layers of random weights on their own sums would leave f32's range.
-            x = builder.ffn(&ffn.gate, &ffn.up, &ffn.down, Activation::Relu, attended, rows, Some(first))?;
-        }
-        let mut read = vec![x];
-        for head in &self.head {
-            read.push(builder.project(head, x, Activation::Identity)?);
-        }
-        let step = builder.build(&read)?;
-        step.write_input(first, &input())?;
-        for (layer, list) in lists.into_iter().enumerate() {
-            step.write_list(list, sets.next(layer))?;
-        }
-        check(&step, x, sets.len())?;
-        Ok(Chain { steps: vec![step], count: 1 })
-    }
 }
 
 #[cfg(test)]

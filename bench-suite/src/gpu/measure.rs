@@ -4,14 +4,17 @@
 //! The roof is what a kernel that does nothing else can read. A copy moves fewer bytes per second, read and written
 //! together; it is what others call a GPU's bandwidth, so the record has it too.
 
-use std::sync::Arc;
+use std::{
+    collections::{BTreeMap, btree_map::Entry},
+    sync::Arc,
+};
 
 use cost_model::{
     estimate::Estimate,
     format::WeightFormat,
     machine::{CUDA, Machine},
     operator::Operator,
-    record::{Bandwidth, Power, Provenance, Record},
+    record::{Bandwidth, Measurement, Power, Provenance, Record},
 };
 use indicatif::ProgressBar;
 use kernels_cpu::Format;
@@ -25,6 +28,7 @@ use super::{
     chains::{self, Chain, Predictor},
     gpu_format,
     layers::{Ffn, Host, copies, phases, require_memory},
+    stack::QKV_ROWS,
 };
 use crate::{
     Failure, Result,
@@ -38,11 +42,9 @@ use crate::{
 
 /// Densities that a 70B FFN is measured at.
 pub const DENSITIES: [f64; 7] = [1.0, 0.5, 0.25, 0.18, 0.1, 0.05, 0.02];
-/// Densities of whole layers, with predictor and selection.
-const LAYER_DENSITIES: [f64; 3] = [0.25, 0.1, 0.05];
 /// Densities of FFNs with a launch of their own.
 const LAUNCHED_DENSITIES: [f64; 2] = [1.0, 0.1];
-/// Rank of the predictors of whole layers.
+/// Rank of the predictors of layers that are held against their parts.
 const LAYER_RANK: usize = RANKS[1];
 /// Neurons of an FFN whose bytes count for nothing.
 const FEW_NEURONS: usize = 8;
@@ -53,7 +55,7 @@ const SELECTIONS: usize = 200;
 /// Replays between two looks at the counter of energy: milliseconds, in which the host asks the GPU for nothing else.
 const POWERED_REPLAYS: usize = 8;
 /// Device memory that bandwidth is measured in: 4 GiB and a copy of them.
-pub(super) const BANDWIDTH_BYTES: u64 = 8 << 30;
+pub(crate) const BANDWIDTH_BYTES: u64 = 8 << 30;
 
 /// What to measure.
 #[derive(Debug, Clone)]
@@ -72,7 +74,7 @@ pub struct Plan {
     pub rounds: usize,
     /// Only cases whose id contains this.
     pub only: Option<String>,
-    /// Whether to time whole layers and FFNs with a launch of their own too.
+    /// Whether to time FFNs with a launch of their own too.
     pub beside: bool,
     /// Whether to read the power of the board while the FFN of the first format runs.
     pub power: bool,
@@ -161,9 +163,13 @@ impl Plan {
             densities.map(move |&density| subject(operator, format, neurons, density, None))
         };
         let ffns = by_density(Operator::Ffn).chain(by_density(Operator::FfnGateFirst));
-        let gemvs = [kv, query, SHAPE.vocab].map(|rows| subject(Operator::Gemv, format, rows, 1.0, None));
-        let predictors = ranks.into_iter().map(|rank| subject(Operator::Predictor, format, neurons, 1.0, Some(rank)));
-        ffns.chain(predictors).chain(gemvs).filter(|s| self.wants(s)).collect()
+        let gemvs = [kv, query, QKV_ROWS, SHAPE.vocab].map(|rows| subject(Operator::Gemv, format, rows, 1.0, None));
+        let predictors = ranks.iter().map(|&rank| subject(Operator::Predictor, format, neurons, 1.0, Some(rank)));
+        let steps = ranks.iter().flat_map(|&rank| {
+            let densities = self.densities.iter();
+            densities.map(move |&density| subject(Operator::FfnPredicted, format, neurons, density, Some(rank)))
+        });
+        ffns.chain(steps).chain(predictors).chain(gemvs).filter(|s| self.wants(s)).collect()
     }
 }
 
@@ -186,23 +192,23 @@ fn subject(operator: Operator, format: Format, rows: usize, density: f64, rank: 
 }
 
 /// Something to replay, and the times it took.
-pub(super) struct Timed {
+pub(crate) struct Timed {
     chain: Chain,
     bytes: u64,
     /// Seconds of one of what the chain holds, round by round.
-    pub(super) seconds: Vec<f64>,
+    pub(crate) seconds: Vec<f64>,
     /// The same over the seconds in which as many bytes are read in the same round.
     pub(super) ratios: Vec<f64>,
 }
 
 impl Timed {
-    pub(super) fn new(chain: Chain, bytes: u64) -> Self {
+    pub(crate) fn new(chain: Chain, bytes: u64) -> Self {
         Self { chain, bytes, seconds: Vec::new(), ratios: Vec::new() }
     }
 }
 
 /// What somebody else replays, timed in the same rounds.
-pub(super) struct Other<'a> {
+pub(crate) struct Other<'a> {
     /// Bytes that it reads.
     pub(super) bytes: u64,
     run: Box<dyn FnMut() -> Result<f64> + 'a>,
@@ -221,7 +227,7 @@ impl<'a> Other<'a> {
 
 /// Bandwidth of device memory, round by round.
 #[derive(Debug)]
-pub(super) struct Roof<'gpu> {
+pub(crate) struct Roof<'gpu> {
     memory: MemoryRoof<'gpu>,
     read: Vec<f64>,
     copy: Vec<f64>,
@@ -229,7 +235,7 @@ pub(super) struct Roof<'gpu> {
 
 impl<'gpu> Roof<'gpu> {
     /// Takes its memory once: what is measured next would find its addresses forgotten after each giving back.
-    pub(super) fn new(gpu: &'gpu Gpu) -> Result<Self> {
+    pub(crate) fn new(gpu: &'gpu Gpu) -> Result<Self> {
         Ok(Self { memory: gpu.memory_roof()?, read: Vec::new(), copy: Vec::new() })
     }
 
@@ -244,7 +250,7 @@ impl<'gpu> Roof<'gpu> {
     }
 
     /// What the record has of it.
-    pub(super) fn bandwidth(&self) -> (Vec<Bandwidth>, Option<Estimate>) {
+    pub(crate) fn bandwidth(&self) -> (Vec<Bandwidth>, Option<Estimate>) {
         let read = timing::median(&self.read).map(|bytes_per_s| Bandwidth { threads: 1, bytes_per_s });
         (read.into_iter().collect(), timing::median(&self.copy))
     }
@@ -336,19 +342,8 @@ fn measure_format(
     progress: &ProgressBar,
 ) -> Result<()> {
     let weights = Weights::upload(gpu, format)?;
-    let mut timed = Vec::new();
-    let mut own = Vec::new();
-    for subject in plan.subjects(format) {
-        let (chain, subject) = weights.measured_chain(gpu, subject)?;
-        timed.push(Timed::new(chain, subject.bytes));
-        own.push(subject);
-    }
-    let subjects = own;
+    let (subjects, mut timed) = weights.operators(gpu, plan, || ())?;
     let beside = plan.beside && plan.only.is_none() && plan.operators.contains(&Operator::Ffn);
-    let layers: Vec<Subject> = if beside { weights.layer_subjects() } else { Vec::new() };
-    for layer in &layers {
-        timed.push(Timed::new(weights.whole_layers(gpu, layer)?, layer.bytes));
-    }
     let launched: Vec<Subject> = if beside { launched_subjects(format) } else { Vec::new() };
     for subject in &launched {
         for chain in weights.both_ways(gpu, subject)? {
@@ -358,28 +353,10 @@ fn measure_format(
     progress.set_message(format!("{} chains in {format}", timed.len()));
     run_rounds(gpu, plan.rounds, &mut timed, &mut [], roof, || progress.inc(1))?;
 
-    let (own, rest) = timed.split_at(subjects.len());
-    let (whole, both) = rest.split_at(layers.len());
-    let of = |operator, density| {
-        let same =
-            |s: &&Subject| (s.operator, s.density, s.rank.unwrap_or(LAYER_RANK)) == (operator, density, LAYER_RANK);
-        let index = subjects.iter().position(|s| same(&s))?;
-        Some(timing::median(&own[index].seconds)?.median)
-    };
-    measured.record.measurements.extend(
-        subjects.iter().zip(own).filter_map(|(subject, timed)| subject.measurement(&timed.seconds, &timed.ratios)),
-    );
-    measured.layers.extend(layers.iter().zip(whole).filter_map(|(layer, timed)| {
-        Some(LayerRow {
-            format: layer.format,
-            rank: LAYER_RANK,
-            density: layer.density,
-            bytes: layer.bytes,
-            seconds: timing::median(&timed.seconds)?,
-            ratio: timing::median(&timed.ratios)?,
-            parts_seconds: of(Operator::Predictor, 1.0).zip(of(Operator::Ffn, layer.density)).map(|(p, f)| p + f),
-        })
-    }));
+    let (own, both) = timed.split_at(subjects.len());
+    let own = measurements(&subjects, own);
+    measured.layers.extend(layer_rows(&own));
+    measured.record.measurements.extend(own);
     measured.launches.extend(launched.iter().zip(both.chunks(2)).filter_map(|(subject, both)| {
         Some(LaunchRow {
             format: subject.format,
@@ -393,8 +370,36 @@ fn measure_format(
     Ok(())
 }
 
+/// What the times of these subjects say.
+pub(crate) fn measurements(subjects: &[Subject], timed: &[Timed]) -> Vec<Measurement> {
+    let measured = |(subject, timed): (&Subject, &Timed)| subject.measurement(&timed.seconds, &timed.ratios);
+    subjects.iter().zip(timed).filter_map(measured).collect()
+}
+
+/// Layers with a predictor of [`LAYER_RANK`], beside their parts.
+fn layer_rows(all: &[Measurement]) -> Vec<LayerRow> {
+    let of = |operator, density| {
+        let same =
+            |m: &&Measurement| (m.operator, m.density, m.rank.unwrap_or(LAYER_RANK)) == (operator, density, LAYER_RANK);
+        Some(all.iter().find(same)?.seconds.median)
+    };
+    let layers = all.iter().filter(|m| m.operator == Operator::FfnPredicted && m.rank == Some(LAYER_RANK));
+    let row = |layer: &Measurement| {
+        Some(LayerRow {
+            format: layer.format,
+            rank: LAYER_RANK,
+            density: layer.density,
+            bytes: layer.bytes,
+            seconds: layer.seconds,
+            ratio: layer.ratio?,
+            parts_seconds: of(Operator::Predictor, 1.0).zip(of(Operator::Ffn, layer.density)).map(|(p, f)| p + f),
+        })
+    };
+    layers.filter_map(row).collect()
+}
+
 /// Replays each once a round, after a round that does not count.
-pub(super) fn run_rounds(
+pub(crate) fn run_rounds(
     gpu: &Gpu,
     rounds: usize,
     timed: &mut [Timed],
@@ -443,7 +448,7 @@ fn launched_subjects(format: Format) -> Vec<Subject> {
 }
 
 /// The weights of one format: layers on the device, and the host's to make more of.
-pub(super) struct Weights {
+pub(crate) struct Weights {
     format: Format,
     host: Host,
     l2_bytes: u64,
@@ -462,6 +467,49 @@ impl Weights {
         Ok(Self { format, host, l2_bytes, ffns })
     }
 
+    /// Those of FFNs that lie in device memory already.
+    pub(crate) fn of(gpu: &Gpu, host: Host, ffns: Vec<Ffn>) -> Self {
+        Self { format: host.format(), host, l2_bytes: gpu.device().l2_bytes, ffns }
+    }
+
+    /// FFNs that a chain walks through: what is read again must not lie in the cache any more.
+    pub(crate) fn least_ffns(gpu: &Gpu, format: Format) -> usize {
+        copies(gpu.device().l2_bytes, record_format(format).bytes(3 * SHAPE.intermediate, SHAPE.hidden))
+    }
+
+    /// Chains of the operators of a plan, and what they turned out to be. `built` is called after each.
+    ///
+    /// # Errors
+    /// Not enough device memory; a kernel computes something else than it was told.
+    pub(crate) fn operators(&self, gpu: &Gpu, plan: &Plan, built: impl Fn()) -> Result<(Vec<Subject>, Vec<Timed>)> {
+        let mut predictors = BTreeMap::new();
+        let (mut subjects, mut timed) = (Vec::new(), Vec::new());
+        for subject in plan.subjects(self.format) {
+            let (chain, subject) = match (subject.operator, subject.rank) {
+                (Operator::Predictor | Operator::FfnPredicted, Some(rank)) => {
+                    if let Entry::Vacant(entry) = predictors.entry(rank) {
+                        entry.insert(self.predictors(gpu, rank)?);
+                    }
+                    (self.predicting_chain(gpu, &subject, &predictors[&rank])?, subject)
+                }
+                _ => self.measured_chain(gpu, subject)?,
+            };
+            timed.push(Timed::new(chain, subject.bytes));
+            subjects.push(subject);
+            built();
+        }
+        Ok((subjects, timed))
+    }
+
+    /// Of predictors alone, or of the layers that they are in.
+    fn predicting_chain(&self, gpu: &Gpu, subject: &Subject, predictors: &[Predictor]) -> Result<Chain> {
+        let (format, count) = (gpu_format(self.format), self.count(subject));
+        match subject.operator {
+            Operator::Predictor => chains::predictors(gpu, format, predictors, count),
+            _ => chains::whole_layers(gpu, format, &self.ffns, predictors, subject.density, count),
+        }
+    }
+
     pub(super) fn host(&self) -> &Host {
         &self.host
     }
@@ -475,6 +523,7 @@ impl Weights {
         self.host.upload(gpu, shape, 0, copies(self.l2_bytes, bytes))
     }
 
+    /// Predictors at as many addresses as the cache asks for.
     fn predictors(&self, gpu: &Gpu, rank: usize) -> Result<Vec<Predictor>> {
         let fc1 = self.matrices(gpu, (rank, SHAPE.hidden))?;
         let fc2 = self.matrices(gpu, (SHAPE.intermediate, rank))?;
@@ -493,12 +542,11 @@ impl Weights {
         Ok((chain, self::subject(subject.operator, self.format, subject.rows, through, None)))
     }
 
-    /// The chain of a subject.
+    /// The chain of an FFN over listed rows or of projections.
     pub(super) fn chain(&self, gpu: &Gpu, subject: &Subject) -> Result<Chain> {
         let (format, count) = (gpu_format(self.format), self.count(subject));
-        match (subject.operator, subject.rank) {
-            (Operator::Ffn, _) => chains::ffns(gpu, format, &self.ffns, subject.density, count),
-            (Operator::Predictor, Some(rank)) => chains::predictors(gpu, format, &self.predictors(gpu, rank)?, count),
+        match subject.operator {
+            Operator::Ffn => chains::ffns(gpu, format, &self.ffns, subject.density, count),
             _ => {
                 let matrices = self.matrices(gpu, (subject.rows, subject.cols))?;
                 chains::projections(gpu, format, subject.rows, &matrices, count)
@@ -509,21 +557,6 @@ impl Weights {
     /// The FFN at a density.
     pub(super) fn ffn_subject(&self, density: f64) -> Subject {
         subject(Operator::Ffn, self.format, SHAPE.intermediate, density, None)
-    }
-
-    /// An FFN's subject for each whole layer, with the bytes of both.
-    fn layer_subjects(&self) -> Vec<Subject> {
-        let predictor = subject(Operator::Predictor, self.format, SHAPE.intermediate, 1.0, Some(LAYER_RANK));
-        let layer = |density| {
-            let ffn = self.ffn_subject(density);
-            Subject { bytes: ffn.bytes + predictor.bytes, ..ffn }
-        };
-        LAYER_DENSITIES.map(layer).to_vec()
-    }
-
-    fn whole_layers(&self, gpu: &Gpu, layer: &Subject) -> Result<Chain> {
-        let predictors = self.predictors(gpu, LAYER_RANK)?;
-        chains::whole_layers(gpu, gpu_format(self.format), &self.ffns, &predictors, layer.density, self.count(layer))
     }
 
     /// In one launch and in many.
@@ -607,10 +640,12 @@ mod tests {
     fn subjects_are_those_of_a_processor_under_another_instruction_set() {
         let plan = Plan::standard(ROUNDS);
         let subjects = plan.subjects(Format::Q8_0);
-        assert_eq!(subjects.len(), 2 * DENSITIES.len() - 1 + RANKS.len() + 3);
+        assert_eq!(subjects.len(), (2 + RANKS.len()) * DENSITIES.len() - 1 + RANKS.len() + 4);
         let ids: Vec<String> = subjects.iter().map(Subject::id).collect();
         assert_eq!(ids[4], "ffn/cuda/q8_0 28672x8192 density 0.1 t1");
         assert!(ids.contains(&"predictor/cuda/q8_0 28672x8192 rank 1920 t1".to_owned()), "{ids:?}");
+        assert!(ids.contains(&"ffn_predicted/cuda/q8_0 28672x8192 density 0.1 rank 1024 t1".to_owned()), "{ids:?}");
+        assert!(ids.contains(&"gemv/cuda/q8_0 10240x8192 density 1 t1".to_owned()), "{ids:?}");
         assert!(ids.contains(&"gemv/cuda/q8_0 1024x8192 density 1 t1".to_owned()), "{ids:?}");
         for s in &subjects {
             let bytes = s.operator.weight_bytes(s.format, (s.rows, s.cols), s.density, s.rank.unwrap_or(0));
@@ -621,8 +656,13 @@ mod tests {
     #[test]
     fn only_what_matches_is_measured() {
         let only = |pattern: &str| Plan { only: Some(pattern.to_owned()), ..Plan::standard(ROUNDS) };
-        let operators: Vec<Operator> = only("density 0.1 ").subjects(Format::F16).iter().map(|s| s.operator).collect();
-        assert_eq!(operators, [Operator::Ffn, Operator::FfnGateFirst]);
+        let operators = |pattern: &str| -> Vec<Operator> {
+            only(pattern).subjects(Format::F16).iter().map(|s| s.operator).collect()
+        };
+        let step = Operator::FfnPredicted;
+        assert_eq!(operators("density 0.1 "), [Operator::Ffn, Operator::FfnGateFirst, step, step, step]);
+        assert_eq!(operators("density 0.1 rank 512 "), [step]);
+        assert_eq!(operators("8192 rank 512 "), [Operator::Predictor]);
         assert!(only("gate_up").subjects(Format::F16).is_empty());
     }
 

@@ -6,7 +6,7 @@
 //! | operators as phases of steps, captured as graphs | [`chains`] |
 //! | a measurement record out of them | [`measure`] |
 //! | our FFN against the dense one of cuBLAS | [`contest`], [`cublas`] |
-//! | eighty layers in one graph | [`decode`] |
+//! | layers under each other, a token through all of them | [`stack`], [`decode`] |
 //! | the FFN over a few tokens at once | [`batches`] |
 //! | what its board draws | [`board`] |
 //!
@@ -21,6 +21,7 @@ pub mod cublas;
 pub mod decode;
 pub mod layers;
 pub mod measure;
+pub mod stack;
 
 use kernels_cuda::{Gpu, Probe, probe};
 

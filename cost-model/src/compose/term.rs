@@ -23,6 +23,8 @@ pub enum TermKind {
     Ffn,
     /// Gate over all rows; up and down over those that it lets through.
     FfnGateFirst,
+    /// Predictor, selection and FFN as one step.
+    FfnPredicted,
     /// Gate and up over active rows.
     FfnGateUp,
     /// Down over active rows.
@@ -43,6 +45,7 @@ impl TermKind {
             Self::Selection => "selection",
             Self::Ffn => "FFN",
             Self::FfnGateFirst => "FFN, gate first",
+            Self::FfnPredicted => "FFN, predicted",
             Self::FfnGateUp => "FFN gate and up",
             Self::FfnDown => "FFN down",
             Self::LmHead => "LM head",
@@ -52,7 +55,7 @@ impl TermKind {
 
     /// Whether it is the FFN or a part of it: what depends on the density.
     pub fn is_ffn(self) -> bool {
-        matches!(self, Self::Ffn | Self::FfnGateFirst | Self::FfnGateUp | Self::FfnDown)
+        matches!(self, Self::Ffn | Self::FfnGateFirst | Self::FfnPredicted | Self::FfnGateUp | Self::FfnDown)
     }
 }
 

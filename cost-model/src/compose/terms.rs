@@ -4,6 +4,7 @@ use super::{
     ComposeError, Composer, Configuration, DENSE, MS_PER_S, Scorer, Term, TermGroup, TermKind, kv_cache_bytes, list,
     policy_kind,
 };
+use crate::curve::Reading;
 use crate::estimate::Interval;
 use crate::family::{Family, FamilyCurves};
 use crate::operator::Operator;
@@ -50,8 +51,15 @@ impl Dealt<'_> {
 }
 
 impl Composer<'_> {
+    /// Query, key and value as one matrix where the record has a projection of as many rows, as whoever decodes with one has:
+    /// else each on its own.
     pub(super) fn attention(&self, c: &Configuration, dealt: &Dealt<'_>) -> Result<Term, ComposeError> {
-        self.projections(c, dealt, TermKind::AttentionProjections, &c.model.attention(), c.model.layers)
+        let [query, key, value, output] = c.model.attention();
+        let one = (query.0 + key.0 + value.0, c.model.hidden);
+        let in_one = self.family(c, Operator::Gemv)?.by_density.contains_key(&one);
+        let apart = [query, key, value, output];
+        let shapes: &[(usize, usize)] = if in_one { &[one, output] } else { &apart };
+        self.projections(c, dealt, TermKind::AttentionProjections, shapes, c.model.layers)
     }
 
     pub(super) fn head(&self, c: &Configuration, dealt: &Dealt<'_>) -> Result<Term, ComposeError> {
@@ -92,6 +100,23 @@ impl Composer<'_> {
         };
         let reads: Vec<Read> = c.densities.value.iter().map(layer).collect();
         Ok(self.term(kind, operator, curves, &reads, dealt.calls))
+    }
+
+    /// Predictor, selection and FFN as one step, where they were measured so: one token's, since no batch runs so, under a
+    /// policy whose threshold the step compares with.
+    pub(super) fn predicted(&self, c: &Configuration) -> Option<Term> {
+        let operator = Operator::FfnPredicted;
+        let rank = c.scorer.rank()?;
+        let step = c.batch == 1 && cuts_at_threshold(&c.policy);
+        let curves = self.families.get(&Family { rank: Some(rank), ..family_of(c, operator) }).filter(|_| step)?;
+        let shape = (c.model.intermediate, c.model.hidden);
+        let layer = |&density: &f64| {
+            let bytes = operator.weight_bytes(c.format, shape, density, rank);
+            let Reading { value, extrapolated } = curves.at(shape, density, bytes);
+            Read { seconds: value, bytes, extrapolated }
+        };
+        let reads: Vec<Read> = c.densities.value.iter().map(layer).collect();
+        Some(self.term(TermKind::FfnPredicted, operator, curves, &reads, 1))
     }
 
     /// Seconds of one layer's FFN for one token, by the share of its rows that are computed; they are named: no gate first.
@@ -216,7 +241,7 @@ impl Composer<'_> {
     }
 
     pub(super) fn family(&self, c: &Configuration, op: Operator) -> Result<&FamilyCurves, ComposeError> {
-        let family = Family { operator: op, isa: c.isa.clone(), format: c.format, threads: c.threads };
+        let family = family_of(c, op);
         self.families.get(&family).ok_or_else(|| ComposeError::Unmeasured {
             wanted: family.to_string(),
             have: list(self.families.keys().filter(|f| f.operator == op).map(Family::to_string)),
@@ -226,8 +251,7 @@ impl Composer<'_> {
     /// How a batch of the configuration is computed.
     pub(super) fn dealt(&self, c: &Configuration) -> Dealt<'_> {
         const NONE: &Sharing = &Sharing::Alone;
-        let family = Family { operator: Operator::FfnBatch, isa: c.isa.clone(), format: c.format, threads: c.threads };
-        let sharing = self.sharing.get(&family).unwrap_or(NONE);
+        let sharing = self.sharing.get(&family_of(c, Operator::FfnBatch)).unwrap_or(NONE);
         let (calls, tokens) = sharing.calls(c.batch);
         Dealt { sharing, calls, tokens }
     }
@@ -245,6 +269,11 @@ impl Dealt<'_> {
     pub(super) fn assumption(&self) -> Option<&'static str> {
         self.sharing.assumption()
     }
+}
+
+/// The family that a configuration reads of an operator without ranks.
+fn family_of(c: &Configuration, operator: Operator) -> Family {
+    Family { operator, isa: c.isa.clone(), format: c.format, threads: c.threads, rank: None }
 }
 
 /// Policies that hold a threshold a layer, which one kernel compares with, whatever moves the threshold between tokens.

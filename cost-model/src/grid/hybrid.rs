@@ -206,7 +206,8 @@ struct WholeParts {
 
 impl SideBench<'_> {
     fn parts(&self, c: &Configuration) -> Result<WholeParts, GridError> {
-        let terms = self.composer.terms(c)?;
+        // The FFN is divided between two sides, its predictor is not.
+        let terms = self.composer.terms_apart(c)?;
         let ms = |kinds: &[TermKind]| {
             let own = terms.iter().filter(|term| kinds.contains(&term.kind));
             own.map(|term| term.ms.median).sum::<f64>() * self.slower

@@ -13,10 +13,11 @@ const KINDS: [&str; 10] =
     ["dense", "fixed", "per-layer", "top-k", "statistical-top-k", "top-p", "relative", "budget", "dynamic", "oracle"];
 
 /// Parts of a token in the order in which bars stack them.
-const PARTS: [(TermKind, &str); 9] = [
+const PARTS: [(TermKind, &str); 10] = [
     // One of a kind: whoever measures it whole has no parts of it.
     (TermKind::Ffn, "part-gate-up"),
     (TermKind::FfnGateFirst, "part-gate-up"),
+    (TermKind::FfnPredicted, "part-ffn-predicted"),
     (TermKind::FfnGateUp, "part-gate-up"),
     (TermKind::FfnDown, "part-down"),
     (TermKind::AttentionProjections, "part-attention"),

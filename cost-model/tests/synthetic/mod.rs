@@ -185,6 +185,20 @@ pub(crate) fn gpu() -> Record {
     record
 }
 
+/// The same, with predictors of these ranks and their FFNs measured as one step too.
+pub(crate) fn gpu_with_steps(ranks: &[usize]) -> Record {
+    let mut record = gpu();
+    for format in [WeightFormat::F16, WeightFormat::Q8_0] {
+        let bench = Bench { format, isa: CUDA, threads: 1, bytes_per_s: 4.4e12 };
+        for &rank in ranks {
+            let step = |density| bench.measurement(Operator::FfnPredicted, FFN, density, Some(rank));
+            record.measurements.extend(DENSITIES.map(step));
+        }
+    }
+    record.check("synthetic").unwrap();
+    record
+}
+
 /// Twelve policies on Llama-2-70B's activations. What they miss is made up.
 pub(crate) fn outcomes(model: &'static str) -> Vec<PolicyOutcome> {
     let table = SparsityTable::llama_2_70b().unwrap();

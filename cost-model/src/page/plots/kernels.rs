@@ -14,11 +14,12 @@ use super::super::legend::{Key, Sign};
 use super::Panel;
 
 /// Operators in drawing order, with the shade of the part of a token that they are.
-const OPERATORS: [(Operator, &str); 6] = [
+const OPERATORS: [(Operator, &str); 7] = [
     (Operator::GateUp, "part-gate-up"),
     (Operator::Down, "part-down"),
     (Operator::Ffn, "part-ffn"),
     (Operator::FfnGateFirst, "part-gate-first"),
+    (Operator::FfnPredicted, "part-ffn-predicted"),
     (Operator::Gemv, "part-attention"),
     (Operator::Predictor, "part-predictor"),
 ];
@@ -109,9 +110,10 @@ fn draw(points: &[Point<'_>], width: f64) -> Drawing {
     let y = Axis::linear("time over roof", ends.chain([0.9, 1.2]));
     let x = Axis::spanning("density", points.iter().map(|p| p.density));
     let plot = Plot::new(width, 300.0, x, y);
+    // A line for each rank of a predictor: rank by rank, density by density.
     let of = |op: Operator| {
         let mut own: Vec<&Point<'_>> = points.iter().filter(|p| p.operator == op).collect();
-        own.sort_by(|a, b| a.density.total_cmp(&b.density));
+        own.sort_by(|a, b| a.predictor_rank.cmp(&b.predictor_rank).then(a.density.total_cmp(&b.density)));
         own
     };
     plot.svg(
@@ -120,8 +122,10 @@ fn draw(points: &[Point<'_>], width: f64) -> Drawing {
             (plot.rule(1.0, "roof", "bytes ÷ measured bandwidth"))
             @for (op, class) in OPERATORS {
                 @let own = of(op);
-                @if own.iter().any(|p| p.density < 1.0) {
-                    (plot.line(own.iter().map(|p| (p.density, p.roof_ratio)), class))
+                @for line in own.chunk_by(|a, b| a.predictor_rank == b.predictor_rank) {
+                    @if line.iter().any(|p| p.density < 1.0) {
+                        (plot.line(line.iter().map(|p| (p.density, p.roof_ratio)), class))
+                    }
                 }
                 @for p in own {
                     (plot.whisker(p.density, (p.roof_ratio_low, p.roof_ratio_high), class))
