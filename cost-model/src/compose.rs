@@ -285,7 +285,7 @@ impl<'a> Composer<'a> {
         if let Scorer::LowRank(rank) = c.scorer {
             terms.push(self.predictor(c, dealt, rank)?);
         }
-        if c.policy != DENSE {
+        if c.policy != DENSE && !terms::gate_cuts(c) {
             terms.push(self.selection(c)?);
         }
         if c.scorer == Scorer::Gate {

@@ -4,9 +4,13 @@
 
 mod synthetic;
 
-use cost_model::compose::{DENSE, TermKind};
+use cost_model::compose::{Composer, Configuration, DENSE, Scorer, TermKind};
 use cost_model::fit::fits;
+use cost_model::format::WeightFormat;
+use cost_model::machine::CUDA;
+use cost_model::model::ModelShape;
 use cost_model::operator::Operator;
+use cost_model::origin::{Origin, Sourced};
 use cost_model::page;
 use cost_model::record::{Record, RecordError};
 use cost_model::report::Report;
@@ -88,4 +92,36 @@ fn a_gpus_lines_have_ratios() {
     let fits = fits(&synthetic::gpu());
     assert!(!fits.is_empty());
     assert!(fits.iter().all(|f| f.isa == "cuda" && (f.ratio.unwrap() - synthetic::OVERHEAD).abs() < 1e-6));
+}
+
+/// A GPU's gate-first FFN cuts at the threshold itself: only what no threshold stands for is selected by a kernel of its own.
+#[test]
+fn a_gate_that_cuts_needs_no_selection() {
+    let mut record = synthetic::gpu();
+    let whole: Vec<_> = record.measurements.iter().filter(|m| m.operator == Operator::Ffn).cloned().collect();
+    record.measurements.extend(whole.into_iter().map(|mut m| {
+        m.operator = Operator::FfnGateFirst;
+        m.bytes = m.operator.weight_bytes(m.format, (m.rows, m.cols), m.density, 0);
+        m
+    }));
+    let composer = Composer::new(&record).unwrap();
+    let model = ModelShape::LLAMA_2_70B;
+    let selects = |policy: &str| {
+        let c = Configuration {
+            model,
+            format: WeightFormat::Q8_0,
+            policy: policy.into(),
+            scorer: Scorer::Gate,
+            densities: Sourced::new(vec![0.1; model.layers], Origin::assumed("a test")),
+            context_tokens: 0,
+            batch: 1,
+            skew: model.skew().unwrap(),
+            kv_format: WeightFormat::F32,
+            threads: 1,
+            isa: CUDA.into(),
+        };
+        composer.compose(&c).unwrap().terms.iter().any(|t| t.kind == TermKind::Selection)
+    };
+    assert!(!selects("fixed:0.05") && !selects("per-layer:density=0.10") && !selects("dynamic:miss=0.05"));
+    assert!(selects("top-k:density=0.10"));
 }

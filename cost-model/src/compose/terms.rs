@@ -7,6 +7,7 @@ use super::{
 use crate::curve::Reading;
 use crate::estimate::Interval;
 use crate::family::{Family, FamilyCurves};
+use crate::machine::CUDA;
 use crate::operator::Operator;
 use crate::origin::Origin;
 use crate::record::Measurement;
@@ -279,6 +280,11 @@ fn family_of(c: &Configuration, operator: Operator) -> Family {
 /// Policies that hold a threshold a layer, which one kernel compares with, whatever moves the threshold between tokens.
 fn cuts_at_threshold(policy: &str) -> bool {
     ["fixed", "per-layer", "dynamic", "budget"].contains(&policy_kind(policy))
+}
+
+/// Whether the FFN holds its own gates against the policy's threshold, as a GPU's kernel for it does: nothing else is launched.
+pub(super) fn gate_cuts(c: &Configuration) -> bool {
+    c.isa == CUDA && c.scorer == Scorer::Gate && cuts_at_threshold(&c.policy)
 }
 
 /// Of a configuration without a scorer of its own.
