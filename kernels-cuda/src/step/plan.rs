@@ -401,6 +401,24 @@ mod tests {
         assert_eq!(meetings(&plan), [0; 9]);
     }
 
+    /// With attention's projections before each layer, one of which nobody reads, and the first input as residual.
+    #[test]
+    fn a_whole_token_never_meets() {
+        let mut plan = plan();
+        let first = plan.input(HIDDEN);
+        let mut x = first;
+        for _ in 0..3 {
+            project(&mut plan, 80, x);
+            let attended = project(&mut plan, HIDDEN, x);
+            let t = project(&mut plan, 32, attended);
+            let scores = project(&mut plan, NEURONS, t);
+            let rows = plan.select(scores).unwrap();
+            x = ffn(&mut plan, attended, rows, Some(first));
+        }
+        project(&mut plan, 100, x);
+        assert_eq!(meetings(&plan), [0; 16]);
+    }
+
     #[test]
     fn predictors_that_nothing_ties_together_never_meet() {
         let mut plan = plan();

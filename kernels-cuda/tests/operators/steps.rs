@@ -21,6 +21,8 @@ enum Residual {
     X,
     /// What its first projection gave, where that is as long as the output.
     Projected,
+    /// The input of the step, however many layers ago that was.
+    Input,
 }
 
 #[derive(Debug, Clone)]
@@ -32,6 +34,8 @@ struct Layer {
     apart: bool,
     /// The gate first, with a threshold that may change from run to run.
     gate_first: bool,
+    /// What stands for attention before it: a projection that nobody reads, and one whose output the rest of the layer takes.
+    attention: Option<[Weights; 2]>,
     /// A predictor's two matrices; gate, up and down.
     weights: [Weights; 5],
 }
@@ -47,9 +51,10 @@ struct Story {
     seed: u64,
 }
 
-/// Of each layer of one run: what the predictor gave, the rows computed, and the output.
+/// Of each layer of one run: what attention and the predictor gave, the rows computed, and the output.
 #[derive(Debug, Clone, PartialEq)]
 struct Told {
+    attended: Option<Vec<f32>>,
     hidden_scores: Vec<f32>,
     scores: Vec<f32>,
     computed: u32,
@@ -108,6 +113,7 @@ trait Builder {
 
 /// The values of a layer.
 struct Handles {
+    attended: Option<Value>,
     hidden_scores: Value,
     scores: Value,
     rows: Rows,
@@ -124,6 +130,12 @@ fn build(story: &Story, builder: &mut impl Builder) -> (Value, Vec<Handles>) {
         }
         let [fc1, fc2, gate, up, down] = layer.weights.each_ref().map(|w| builder.matrix(w));
         let list = builder.list(story.neurons);
+        let attended = layer.attention.as_ref().map(|[unread, output]| {
+            let [unread, output] = [unread, output].map(|w| builder.matrix(w));
+            builder.project(&unread, x, Activation::Identity);
+            builder.project(&output, x, Activation::Identity)
+        });
+        x = attended.unwrap_or(x);
         let hidden_scores = builder.project(&fc1, x, Activation::Relu);
         let scores = builder.project(&fc2, hidden_scores, Activation::Identity);
         let rows = match layer.choice {
@@ -134,17 +146,18 @@ fn build(story: &Story, builder: &mut impl Builder) -> (Value, Vec<Handles>) {
         let residual = match layer.residual {
             Residual::X => Some(x),
             Residual::Projected if story.rank == story.hidden => Some(hidden_scores),
+            Residual::Input => Some(input),
             _ => None,
         };
         let y = builder.ffn([&gate, &up, &down], layer.activation, x, rows, layer.gate_first, residual);
-        handles.push(Handles { hidden_scores, scores, rows, y });
+        handles.push(Handles { attended, hidden_scores, scores, rows, y });
         x = y;
     }
     (input, handles)
 }
 
 fn kept(handles: &[Handles]) -> Vec<Value> {
-    handles.iter().flat_map(|h| [h.hidden_scores, h.scores, h.y]).collect()
+    handles.iter().flat_map(|h| [h.hidden_scores, h.scores, h.y].into_iter().chain(h.attended)).collect()
 }
 
 /// An f64 sum and how far off it a kernel may be.
@@ -206,6 +219,12 @@ fn close(what: &str, got: f32, wanted: Bounded) -> Result<(), TestCaseError> {
 }
 
 fn check_layer(layer: &Layer, run: &Run, list: &[u32], x: &[f32], told: &Told) -> Result<(), TestCaseError> {
+    if let (Some([_, output]), Some(attended)) = (&layer.attention, &told.attended) {
+        for (row, &got) in attended.iter().enumerate() {
+            close("output projection", got, dot(output, row as u32, x))?;
+        }
+    }
+    let x = told.attended.as_deref().unwrap_or(x);
     let [fc1, fc2, gate, up, down] = &layer.weights;
     for (row, &got) in told.hidden_scores.iter().enumerate() {
         close("first projection", got, activated(Activation::Relu, dot(fc1, row as u32, x)))?;
@@ -245,6 +264,7 @@ fn check_layer(layer: &Layer, run: &Run, list: &[u32], x: &[f32], told: &Told) -
         let before = match layer.residual {
             Residual::X => x[c],
             Residual::Projected if fc1.rows == fc1.cols => told.hidden_scores[c],
+            Residual::Input => run.x[c],
             _ => 0.0,
         };
         let mut sum = Bounded { value: f64::from(before), off: 0.0 };
@@ -276,6 +296,9 @@ fn check(story: &Story, tellings: &[Vec<Told>]) -> Result<(), TestCaseError> {
     Ok(())
 }
 
+/// Columns of the widest layer with attention.
+const WIDEST_ATTENTION: usize = 320;
+
 fn story(format: Format, hidden: usize, rank: usize, neurons: usize, layers: usize) -> impl Strategy<Value = Story> {
     // Rows of up to 5000 weights: their products stay around one.
     let shift = match format {
@@ -286,11 +309,11 @@ fn story(format: Format, hidden: usize, rank: usize, neurons: usize, layers: usi
     let layer = (
         prop::sample::select(vec![Choice::Every, Choice::Listed, Choice::Selected]),
         prop::sample::select(vec![Activation::Relu, Activation::Silu, Activation::Identity]),
-        prop::sample::select(vec![Residual::Nothing, Residual::X, Residual::Projected]),
-        any::<[bool; 2]>(),
+        prop::sample::select(vec![Residual::Nothing, Residual::X, Residual::Projected, Residual::Input]),
+        any::<[bool; 3]>(),
         any::<u64>(),
     )
-        .prop_map(move |(choice, activation, residual, [apart, gate_first], seed)| {
+        .prop_map(move |(choice, activation, residual, [apart, gate_first, attends], seed)| {
             let mut random = Random(seed);
             let shapes = [(rank, hidden), (neurons, rank), (neurons, hidden), (neurons, hidden), (neurons, hidden)];
             Layer {
@@ -299,6 +322,9 @@ fn story(format: Format, hidden: usize, rank: usize, neurons: usize, layers: usi
                 residual,
                 apart,
                 gate_first,
+                // Square: of wide layers it would be most of the work.
+                attention: (attends && hidden <= WIDEST_ATTENTION)
+                    .then(|| [(rank, hidden), (hidden, hidden)].map(|s| random.small_weights(format, s.0, s.1, shift))),
                 weights: shapes.map(|(rows, cols)| random.small_weights(format, rows, cols, shift)),
             }
         });
@@ -453,6 +479,7 @@ mod emulated {
                 .iter()
                 .map(|h| {
                     Ok(Told {
+                        attended: h.attended.map(|value| read(value, story.hidden)).transpose()?,
                         hidden_scores: read(h.hidden_scores, story.rank)?,
                         scores: read(h.scores, story.neurons)?,
                         computed: step.computed(h.y)?,
@@ -628,6 +655,7 @@ mod native {
                 out
             };
             let told = |h: &Handles| Told {
+                attended: h.attended.map(|value| read(value, story.hidden)),
                 hidden_scores: read(h.hidden_scores, story.rank),
                 scores: read(h.scores, story.neurons),
                 computed: step.computed(h.y).unwrap(),
