@@ -258,6 +258,7 @@ fn validate_decodes_what_it_composes() {
         let composed = row["composed_ms"]["median"].as_f64().unwrap();
         assert!((sum("composed_ms") / composed - 1.0).abs() < 1e-9, "{row}");
         assert!(row["measured_ms"]["median"].as_f64().unwrap() > 0.0 && sum("measured_ms") > 0.0);
+        assert!(row["isa"].as_str().is_some_and(|isa| isa != "cuda"), "{row}");
         let density = row["density"].as_f64().unwrap();
         assert!((density - if row["policy"] == "dense" { 1.0 } else { 0.1 }).abs() < 1e-4, "{row}");
     }
@@ -331,6 +332,7 @@ fn a_gpu_that_is_not_there_is_told_in_one_line() {
         &["roof", "--device", "gpu", "--record", text(&file)],
         &["report", "--device", "gpu", "--out", text(&folder.path().join("report"))],
         &["peers", "--device", "gpu"],
+        &["validate", "--measured", "--device", "gpu"],
         &["decode"],
         &["decode", "--check", "--layers", "1"],
     ] {
@@ -348,6 +350,12 @@ fn devices_and_what_is_asked_of_them_must_fit() {
     refused(&["roof", "--device", "gpu", "--isa", "avx2"], &["--isa", "--device"]);
     refused(&["roof", "--record", "x.json"], &["--device"]);
     refused(&["peers", "--device", "gpu", "--threads", "2"], &["--threads"]);
+    refused(&["validate", "--device", "gpu"], &["--measured"]);
+    refused(&["validate", "--measured", "--device", "gpu", "--context", "128"], &["--context", "--device"]);
+    refused(
+        &["validate", "--measured", "--device", "gpu", "--policy", "top-k:density=0.10"],
+        &["top-k:density=0.10", "per-layer"],
+    );
     refused(&["decode", "--layers", "0"], &["--layers"]);
     refused(&["decode", "--density", "2"], &["density"]);
 }

@@ -397,7 +397,7 @@ fn sort<T: PartialEq>(list: &mut Vec<T>, order: impl FnMut(&T, &T) -> Ordering) 
     list.dedup();
 }
 
-fn or_default<T: Clone>(given: &[T], default: &[T]) -> Vec<T> {
+pub(super) fn or_default<T: Clone>(given: &[T], default: &[T]) -> Vec<T> {
     if given.is_empty() { default.to_vec() } else { given.to_vec() }
 }
 

@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 
 use clap::Args;
+use cost_model::machine::CUDA;
 use kernels_cpu::Format;
 use serde::Serialize;
 use threshold::PolicySpec;
@@ -10,14 +11,15 @@ use threshold::PolicySpec;
 use crate::{
     Failure, Result,
     decode::Part,
+    gpu::{Device, measure, open},
     machine::{this_build, this_machine},
     measure::RANKS,
     output::{TableFormat, print, print_csv, print_json, table},
     timing::nearest_rank,
-    validation::{Plan, Row, Validation, validate},
+    validation::{PartRow, Row, Validation, cpu, gpu},
 };
 
-use super::{measure::check_threads, validate_published};
+use super::{measure::check_threads, roof::or_default, validate_published};
 
 /// Arguments of `thresher validate`.
 #[derive(Debug, Args)]
@@ -33,23 +35,21 @@ pub struct ValidateArguments {
     /// operators, timed alone in the same rounds, compose to
     #[arg(long, conflicts_with = "file")]
     measured: bool,
-    /// Weight formats: f32, f16, bf16, q8_0, q4_0
-    #[arg(long, requires = "measured", value_delimiter = ',', default_value = "f16,q8_0,q4_0")]
+    /// On the processor, or on the GPU: there a token is one graph of attention's projections, the FFN and the LM head, without
+    /// KV cache (context 0) and without norms, embedding and sampling [default: cpu]
+    #[arg(long, requires = "measured", value_enum)]
+    device: Option<Device>,
+    /// Weight formats: f32, f16, bf16, q8_0, q4_0 [default: f16, q8_0, q4_0; on a GPU bf16, q8_0]
+    #[arg(long, requires = "measured", value_delimiter = ',')]
     format: Vec<Format>,
-    /// Policies; each but dense runs scored by predictors and scored by gates
-    #[arg(
-        long,
-        requires = "measured",
-        value_name = "POLICY",
-        value_delimiter = ' ',
-        num_args = 1..,
-        default_value = "dense top-k:density=0.50 top-k:density=0.25 top-k:density=0.10 top-k:density=0.05"
-    )]
+    /// Policies; each but dense runs scored by predictors and scored by gates [default: dense and top-k:density=D, on a GPU
+    /// per-layer:density=D, D being 0.50, 0.25, 0.10, 0.05]
+    #[arg(long, requires = "measured", value_name = "POLICY", value_delimiter = ' ', num_args = 1..)]
     policy: Vec<PolicySpec>,
-    /// Tokens in the KV cache
-    #[arg(long, requires = "measured", value_delimiter = ',', default_value = "128,2048")]
+    /// Tokens in the KV cache [default: 128, 2048; on a GPU there is none]
+    #[arg(long, requires = "measured", value_delimiter = ',')]
     context: Vec<u32>,
-    /// Thread counts [default: all cores]
+    /// Thread counts of the processor [default: all cores]
     #[arg(long, requires = "measured", value_delimiter = ',', value_parser = clap::value_parser!(u16).range(1..=4096))]
     threads: Vec<u16>,
     /// Layers at most
@@ -58,9 +58,9 @@ pub struct ValidateArguments {
     /// Rank of the predictors
     #[arg(long, requires = "measured", default_value_t = RANKS[1] as u32, value_parser = clap::value_parser!(u32).range(1..=16384))]
     rank: u32,
-    /// Times that each token and each operator is run
-    #[arg(long, requires = "measured", default_value_t = 11, value_parser = clap::value_parser!(u32).range(6..=100_000))]
-    rounds: u32,
+    /// Times that each token and each operator is run [default: 11, on a GPU 15]
+    #[arg(long, requires = "measured", value_parser = clap::value_parser!(u32).range(6..=100_000))]
+    rounds: Option<u32>,
     /// Exit with 1 where the errors miss their goals
     #[arg(long)]
     check: bool,
@@ -68,10 +68,22 @@ pub struct ValidateArguments {
     table: TableFormat,
 }
 
+/// On the processor.
+const FORMATS: [Format; 3] = [Format::F16, Format::Q8_0, Format::Q4_0];
+const CONTEXTS: [u32; 2] = [128, 2048];
+const ROUNDS: usize = 11;
+/// Densities of the policies.
+const DENSITIES: [&str; 4] = ["0.50", "0.25", "0.10", "0.05"];
+
 /// Of the errors of tokens: median and 90th percentile.
 const TOKEN_GOALS: [f64; 2] = [0.05, 0.10];
 /// Of the errors of a curve at a point that it was not drawn through.
 const CURVE_GOALS: [f64; 2] = [0.05, 0.15];
+
+/// What a token on a GPU is, and is not.
+const ON_GPU: &str = "A token is one graph: attention's projections, the FFN with a residual, the LM head; the output projection \
+     reads the layer's input. Not in it: attention over the KV cache (context 0), norms, embedding, sampling. A graph tells no \
+     parts.\n\n";
 
 /// A line of `--csv`.
 #[derive(Debug, Serialize)]
@@ -81,6 +93,7 @@ struct FlatRow {
     scorer: &'static str,
     density: f64,
     context: usize,
+    isa: String,
     threads: usize,
     layers: usize,
     measured_ms: f64,
@@ -101,23 +114,10 @@ pub fn run(arguments: &ValidateArguments) -> Result<()> {
         let (file, catalogue) = (arguments.file.as_deref(), arguments.catalogue.as_deref());
         return validate_published::run(file, catalogue, arguments.table, arguments.check);
     }
-    let machine = this_machine();
-    let threads = if arguments.threads.is_empty() {
-        vec![machine.logical_cores]
-    } else {
-        arguments.threads.iter().map(|&threads| usize::from(threads)).collect()
+    let validation = match arguments.device {
+        Some(Device::Gpu) => on_gpu(arguments)?,
+        Some(Device::Cpu) | None => on_cpu(arguments)?,
     };
-    threads.iter().try_for_each(|&threads| check_threads(threads, &machine))?;
-    let plan = Plan {
-        formats: arguments.format.clone(),
-        policies: arguments.policy.clone(),
-        contexts: arguments.context.iter().map(|&tokens| tokens as usize).collect(),
-        threads,
-        layers: arguments.layers.into(),
-        rank: arguments.rank as usize,
-        rounds: arguments.rounds as usize,
-    };
-    let validation = validate(&plan, &machine, &this_build())?;
     let (tokens, curves) = (errors_of_tokens(&validation), quantiles(validation.left_out.clone()));
     if arguments.table.csv {
         print_csv(&validation.rows.iter().map(flat).collect::<Vec<_>>())?;
@@ -131,6 +131,54 @@ pub fn run(arguments: &ValidateArguments) -> Result<()> {
         return Err(Failure::short("the composition is further from what was decoded than it should be"));
     }
     Ok(())
+}
+
+fn on_cpu(arguments: &ValidateArguments) -> Result<Validation> {
+    let machine = this_machine();
+    let threads = if arguments.threads.is_empty() {
+        vec![machine.logical_cores]
+    } else {
+        arguments.threads.iter().map(|&threads| usize::from(threads)).collect()
+    };
+    threads.iter().try_for_each(|&threads| check_threads(threads, &machine))?;
+    let contexts = or_default(&arguments.context, &CONTEXTS);
+    let plan = cpu::Plan {
+        formats: or_default(&arguments.format, &FORMATS),
+        policies: policies(arguments, "top-k")?,
+        contexts: contexts.into_iter().map(|tokens| tokens as usize).collect(),
+        threads,
+        layers: arguments.layers.into(),
+        rank: arguments.rank as usize,
+        rounds: arguments.rounds.map_or(ROUNDS, |rounds| rounds as usize),
+    };
+    cpu::validate(&plan, &machine, &this_build())
+}
+
+fn on_gpu(arguments: &ValidateArguments) -> Result<Validation> {
+    if !arguments.threads.is_empty() || !arguments.context.is_empty() {
+        return Err(Failure::input("--threads and --context are of the processor: drop them, or --device gpu"));
+    }
+    let plan = gpu::Plan {
+        formats: or_default(&arguments.format, &gpu::FORMATS),
+        policies: policies(arguments, "per-layer")?,
+        layers: arguments.layers.into(),
+        rank: arguments.rank as usize,
+        rounds: arguments.rounds.map_or(measure::ROUNDS, |rounds| rounds as usize),
+    };
+    plan.check()?;
+    gpu::validate(&plan, &open()?, &this_machine(), &this_build())
+}
+
+/// Those that were asked for, or else `dense` and one of a kind at every density.
+fn policies(arguments: &ValidateArguments, kind: &str) -> Result<Vec<PolicySpec>> {
+    if !arguments.policy.is_empty() {
+        return Ok(arguments.policy.clone());
+    }
+    let mut all = vec![PolicySpec::Dense];
+    for density in DENSITIES {
+        all.push(format!("{kind}:density={density}").parse()?);
+    }
+    Ok(all)
 }
 
 fn errors_of_tokens(validation: &Validation) -> [f64; 2] {
@@ -150,6 +198,7 @@ fn flat(row: &Row) -> FlatRow {
         scorer: row.scorer,
         density: row.density,
         context: row.context,
+        isa: row.isa.clone(),
         threads: row.threads,
         layers: row.layers,
         measured_ms: row.measured_ms.median,
@@ -173,6 +222,7 @@ fn for_people(validation: &Validation, tokens: [f64; 2], curves: [f64; 2]) -> St
             row.scorer.to_owned(),
             format!("{:.3}", row.density),
             row.context.to_string(),
+            row.isa.clone(),
             row.threads.to_string(),
             row.layers.to_string(),
             ms(measured.median),
@@ -187,6 +237,7 @@ fn for_people(validation: &Validation, tokens: [f64; 2], curves: [f64; 2]) -> St
         "scored by",
         "density",
         "context",
+        "isa",
         "threads",
         "layers",
         "decoded ms",
@@ -196,18 +247,20 @@ fn for_people(validation: &Validation, tokens: [f64; 2], curves: [f64; 2]) -> St
     ];
     let parts = validation.rows.iter().map(|row| {
         let named = [row.format.to_string(), row.policy.clone(), row.scorer.to_owned(), row.context.to_string()];
-        let both = row.parts.iter().map(|part| format!("{} / {}", ms(part.measured_ms), ms(part.composed_ms)));
+        let decoded = |part: &PartRow| part.measured_ms.map_or_else(|| "-".to_owned(), ms);
+        let both = row.parts.iter().map(|part| format!("{} / {}", decoded(part), ms(part.composed_ms)));
         named.into_iter().chain([row.threads.to_string()]).chain(both).collect()
     });
     let mut parts_header = vec!["format", "policy", "scored by", "context", "threads"];
     parts_header.extend(Part::ALL.map(Part::name));
+    let on_gpu = if validation.rows.iter().any(|row| row.isa == CUDA) { ON_GPU } else { "" };
     let goal = |errors: [f64; 2], goals: [f64; 2]| {
         let [median, p90] = errors.map(percent);
         format!("median {median}, p90 {p90} (goals {} and {})", percent(goals[0]), percent(goals[1]))
     };
     format!(
         "{}error: composed over decoded, below 0 where the real token took longer; both from the same rounds.\n\n\
-         {}decoded / composed, milliseconds of a token\n\n\
+         {on_gpu}{}decoded / composed, milliseconds of a token\n\n\
          tokens: {}\npoints of curves, each from the others: {}\n",
         table(&header, 3, rows),
         table(&parts_header, 3, parts),

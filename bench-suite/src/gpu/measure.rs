@@ -5,7 +5,7 @@
 //! together; it is what others call a GPU's bandwidth, so the record has it too.
 
 use std::{
-    collections::{BTreeMap, btree_map::Entry},
+    collections::{BTreeMap, BTreeSet, btree_map::Entry},
     sync::Arc,
 };
 
@@ -151,7 +151,7 @@ impl Plan {
     }
 
     /// Subjects wanted in a format.
-    fn subjects(&self, format: Format) -> Vec<Subject> {
+    pub(crate) fn subjects(&self, format: Format) -> Vec<Subject> {
         let kv_rows = SHAPE.kv_heads * SHAPE.head_dim;
         let (kv, query) = (kv_rows, SHAPE.query_width());
         let mut ranks: Vec<usize> = self.ranks.iter().map(|rank| rank.next_multiple_of(format.block_len())).collect();
@@ -475,6 +475,23 @@ impl Weights {
     /// FFNs that a chain walks through: what is read again must not lie in the cache any more.
     pub(crate) fn least_ffns(gpu: &Gpu, format: Format) -> usize {
         copies(gpu.device().l2_bytes, record_format(format).bytes(3 * SHAPE.intermediate, SHAPE.hidden))
+    }
+
+    /// Bytes of what the operators of a plan take beside FFNs: projections and predictors, as often as the cache asks for.
+    pub(crate) fn beside_bytes(gpu: &Gpu, plan: &Plan, format: Format) -> u64 {
+        let mut shapes = BTreeSet::new();
+        for subject in plan.subjects(format) {
+            match (subject.operator, subject.rank) {
+                (Operator::Gemv, _) => shapes.extend([(subject.rows, subject.cols)]),
+                (_, Some(rank)) => shapes.extend([(rank, subject.cols), (subject.rows, rank)]),
+                _ => {}
+            }
+        }
+        let taken = |(rows, cols)| {
+            let bytes = record_format(format).bytes(rows, cols);
+            copies(gpu.device().l2_bytes, bytes) as u64 * bytes
+        };
+        shapes.into_iter().map(taken).sum()
     }
 
     /// Chains of the operators of a plan, and what they turned out to be. `built` is called after each.

@@ -1,29 +1,20 @@
-//! Composed against real: whole tokens through a stack of layers, beside the operators that they are composed of.
-//!
-//! ```text
-//!   one round    roof | gate_up 0.1 | roof | down 0.1 | roof | ... | roof | a token, top-k 0.1 | roof | a token, dense | roof
-//!   afterwards   medians of the operators ─▶ composer ─▶ ms/token      against      median of the tokens
-//! ```
-//! Both sides are timed in the same rounds: a machine that changes speed changes it for both.
+//! Tokens of a decoder on the processor, with attention over a KV cache, norms and sampling's logits.
 
 use std::sync::{Arc, Mutex, PoisonError};
 
 use cost_model::{
-    compose::{Composer, Composition, Configuration, Scorer, TermKind},
-    curve::LeftOut,
-    estimate::Interval,
+    compose::{Composer, Scorer},
     format::WeightFormat,
     machine::Machine,
     operator::Operator,
-    origin::{Origin, Sourced},
     record::{Provenance, Record},
 };
 use kernels_cpu::{Cpu, Format};
-use serde::Serialize;
 use threshold::{Calibration, Inputs, PolicySpec};
 
+use super::{Decoded, Validation};
 use crate::{
-    Failure, Result,
+    Result,
     decode::{Decoder, Part, calibrate, needs_calibration},
     machine::available_memory_bytes,
     measure::{
@@ -33,7 +24,7 @@ use crate::{
     model::Model,
     stack::Stack,
     timing,
-    workload::{Layer, SHAPE, Timed, record_format},
+    workload::{Layer, SHAPE, Timed},
 };
 
 /// What to decode.
@@ -55,58 +46,6 @@ pub struct Plan {
     pub rounds: usize,
 }
 
-/// A token, decoded and composed.
-#[derive(Debug, Clone, PartialEq, Serialize)]
-pub struct Row {
-    /// Weight format.
-    pub format: WeightFormat,
-    /// Policy.
-    pub policy: String,
-    /// `predictor`, `gate`, or nothing for `dense`.
-    pub scorer: &'static str,
-    /// Share of neurons computed, the mean over layers.
-    pub density: f64,
-    /// Tokens in the KV cache.
-    pub context: usize,
-    /// Threads.
-    pub threads: usize,
-    /// Layers of the stack.
-    pub layers: usize,
-    /// Milliseconds of a token as decoded.
-    pub measured_ms: Interval,
-    /// Milliseconds of a token as composed.
-    pub composed_ms: Interval,
-    /// Both, part by part.
-    pub parts: Vec<PartRow>,
-}
-
-/// A part of a token, decoded and composed.
-#[derive(Debug, Clone, PartialEq, Serialize)]
-pub struct PartRow {
-    /// Which.
-    pub part: Part,
-    /// Milliseconds as decoded: median over tokens.
-    pub measured_ms: f64,
-    /// Milliseconds as composed.
-    pub composed_ms: f64,
-}
-
-impl Row {
-    /// By how much the composition is off, relative to what was measured; below 0 where the real token took longer.
-    pub fn error(&self) -> f64 {
-        self.composed_ms.median / self.measured_ms.median - 1.0
-    }
-}
-
-/// How far the composition is from the truth.
-#[derive(Debug, Clone, Serialize)]
-pub struct Validation {
-    /// Every token.
-    pub rows: Vec<Row>,
-    /// Relative errors of points of the operators' curves, each predicted by the others between its neighbours.
-    pub left_out: Vec<f64>,
-}
-
 /// Memory that stays free for everything else, caches that attention is timed over among it.
 const SPARE_BYTES: u64 = 2 << 30;
 /// Of free memory, what a stack may take: with less left, the system finds no huge pages for what is allocated last.
@@ -121,11 +60,9 @@ const WARM_TOKENS: u32 = 2;
 /// # Errors
 /// Not enough memory for one layer; a policy that cannot be built.
 pub fn validate(plan: &Plan, machine: &Machine, provenance: &Provenance) -> Result<Validation> {
-    let mut all = Validation { rows: Vec::new(), left_out: Vec::new() };
+    let mut all = Validation::default();
     for &format in &plan.formats {
-        let part = validate_format(plan, format, machine, provenance)?;
-        all.rows.extend(part.rows);
-        all.left_out.extend(part.left_out);
+        all.join(validate_format(plan, format, machine, provenance)?);
     }
     Ok(all)
 }
@@ -143,18 +80,10 @@ fn depth(plan: &Plan, format: Format, rank: usize) -> Result<usize> {
     let (weights, once) = Stack::bytes(format, rank);
     let layer = weights + cache_bytes_of_a_layer(plan);
     let free = (SHARE_OF_FREE * available_memory_bytes() as f64) as u64;
-    let taken = once + Layer::bytes(format)? as u64 + SPARE_BYTES;
-    // 0 means that the system does not say.
-    let fit = if free == 0 { plan.layers } else { (free.saturating_sub(taken) / layer) as usize };
-    match fit.min(plan.layers) {
-        0 => Err(Failure::input(format!(
-            "a {format} stack of one layer takes {:.1} GB and it may take {:.1} GB of what memory is free: close something, or validate \
-             another format",
-            (taken + layer) as f64 / 1e9,
-            free as f64 / 1e9
-        ))),
-        layers => Ok(layers),
+    if free == 0 {
+        return Ok(plan.layers); // The system does not say.
     }
+    super::depth(format, plan.layers, layer, once + Layer::bytes(format)? as u64 + SPARE_BYTES, free)
 }
 
 /// Seconds of each part, token by token.
@@ -207,10 +136,12 @@ fn validate_format(plan: &Plan, format: Format, machine: &Machine, provenance: &
     record.bandwidth = best_per_thread_count(&cpus, &bandwidth);
     record.measurements.extend(cases.iter().filter_map(|(_, case)| case.measurement()));
     let composer = Composer::new(&record)?;
-    let row = |token: &Token<'_>| row(&composer, &cpus, format, rank, token);
-    let between = |points: Vec<LeftOut>| points.into_iter().filter(|p| !p.extrapolated).map(|p| p.error());
-    let left_out = composer.curves().flat_map(|(_, curve)| between(curve.leave_one_out())).collect();
-    Ok(Validation { rows: tokens.iter().map(row).collect::<Result<_>>()?, left_out })
+    let scorer = |token: &Token<'_>| match (&token.policy, token.predictors) {
+        (PolicySpec::Dense, _) => Scorer::Free,
+        (_, true) => Scorer::LowRank(rank),
+        (_, false) => Scorer::Gate,
+    };
+    Validation::of(&composer, tokens.iter().map(|token| token.decoded(format, &cpus[token.pool], scorer(token))))
 }
 
 /// Every policy, scored by gates and by predictors, at every context on every pool.
@@ -276,66 +207,19 @@ impl<'a> Token<'a> {
         Ok(Self { pool, policy, predictors, context, densities, parts, timed })
     }
 
-    fn parts(&self, composed: &Composition) -> Vec<PartRow> {
+    fn decoded(&self, format: Format, cpu: &Cpu, scorer: Scorer) -> Decoded {
         let times = self.parts.lock().unwrap_or_else(PoisonError::into_inner);
-        let row = |(part, times): (Part, &Vec<f64>)| {
-            let terms = composed.terms.iter().filter(|term| part_of(term.kind) == part);
-            let composed_ms = terms.map(|term| term.ms.median).sum();
-            PartRow { part, measured_ms: timing::median(times).map_or(0.0, |t| 1e3 * t.median), composed_ms }
-        };
-        Part::ALL.into_iter().zip(times.iter()).map(row).collect()
-    }
-}
-
-/// Where a term of a composition is spent.
-fn part_of(term: TermKind) -> Part {
-    match term {
-        TermKind::AttentionProjections => Part::Projections,
-        TermKind::KvCache => Part::Cache,
-        TermKind::Predictor => Part::Predictor,
-        TermKind::Selection => Part::Selection,
-        TermKind::LmHead => Part::Head,
-        TermKind::Ffn | TermKind::FfnGateFirst | TermKind::FfnPredicted | TermKind::FfnGateUp | TermKind::FfnDown => {
-            Part::Ffn
+        Decoded {
+            format,
+            policy: self.policy,
+            scorer,
+            densities: self.densities.clone(),
+            context: self.context,
+            attends_to: self.context + 1, // its own too
+            isa: cpu.kernel(format).isa().to_string(),
+            threads: cpu.threads(),
+            seconds: self.timed.seconds.clone(),
+            parts_ms: Some(times.each_ref().map(|times| timing::median(times).map_or(0.0, |t| 1e3 * t.median))),
         }
-        TermKind::Small => Part::Rest,
     }
-}
-
-fn row(composer: &Composer<'_>, cpus: &[Cpu], format: Format, rank: usize, token: &Token<'_>) -> Result<Row> {
-    let cpu = &cpus[token.pool];
-    let layers = token.densities.len();
-    let (scorer, name) = match (&token.policy, token.predictors) {
-        (PolicySpec::Dense, _) => (Scorer::Free, ""),
-        (_, true) => (Scorer::LowRank(rank), "predictor"),
-        (_, false) => (Scorer::Gate, "gate"),
-    };
-    let model = Stack::shape(layers);
-    let configuration = Configuration {
-        model,
-        format: record_format(format),
-        policy: token.policy.to_string(),
-        scorer,
-        densities: Sourced::new(token.densities.clone(), Origin::derived("the tokens that were decoded")),
-        context_tokens: token.context + 1, // its own too
-        batch: 1,
-        skew: model.skew().map_err(|e| Failure::input(e.to_string()))?,
-        kv_format: WeightFormat::F32,
-        threads: cpu.threads(),
-        isa: cpu.kernel(format).isa().to_string(),
-    };
-    let measured = timing::median(&token.timed.seconds).ok_or_else(|| Failure::input("no rounds to validate with"))?;
-    let composed = composer.compose(&configuration)?;
-    Ok(Row {
-        format: configuration.format,
-        policy: configuration.policy.clone(),
-        scorer: name,
-        density: token.densities.iter().sum::<f64>() / layers as f64,
-        context: token.context,
-        threads: configuration.threads,
-        layers,
-        measured_ms: measured.interval().scale(1e3),
-        composed_ms: composed.ms_per_token,
-        parts: token.parts(&composed),
-    })
 }
