@@ -94,6 +94,22 @@ fn a_gpus_lines_have_ratios() {
     assert!(fits.iter().all(|f| f.isa == "cuda" && (f.ratio.unwrap() - synthetic::OVERHEAD).abs() < 1e-6));
 }
 
+/// A step that was measured whole stands in rows, bars and kernels under its own name.
+#[test]
+fn a_step_measured_whole_is_reported() {
+    let gpu = synthetic::gpu_with_steps(&[1919, 1920]);
+    let report = report(std::slice::from_ref(&gpu));
+    let row = |policy: &str| report.rows.iter().find(|r| r.configuration.policy == policy).unwrap();
+    let has = |policy: &str, kind| row(policy).terms.iter().any(|t| t.kind == kind);
+    assert!(has("fixed:0.02", TermKind::FfnPredicted) && !has("fixed:0.02", TermKind::Predictor));
+    assert!(has("top-k:density=0.10", TermKind::Predictor) && !has("top-k:density=0.10", TermKind::FfnPredicted));
+    assert!(report.kernels.iter().any(|k| k.measurement.operator == Operator::FfnPredicted && k.composed));
+    let html = page::html(&report);
+    for name in ["FFN, predicted", "ffn_predicted", "part-ffn-predicted"] {
+        assert!(html.contains(name), "{name}");
+    }
+}
+
 /// A GPU's gate-first FFN cuts at the threshold itself: only what no threshold stands for is selected by a kernel of its own.
 #[test]
 fn a_gate_that_cuts_needs_no_selection() {
