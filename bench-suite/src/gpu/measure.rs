@@ -683,6 +683,31 @@ mod tests {
         assert!(only("gate_up").subjects(Format::F16).is_empty());
     }
 
+    /// A layer stands beside its own parts: of its rank and density, as far as they were measured.
+    #[test]
+    fn layers_stand_beside_their_parts() {
+        let neurons = SHAPE.intermediate;
+        let measured = |operator, density, rank, us: f64| {
+            let subject = subject(operator, Format::Q8_0, neurons, density, rank);
+            subject.measurement(&[us * 1e-6; 6], &[1.2; 6]).unwrap()
+        };
+        let all = [
+            measured(Operator::Ffn, 1.0, None, 175.0),
+            measured(Operator::Ffn, 0.1, None, 20.0),
+            measured(Operator::FfnGateFirst, 0.1, None, 75.0),
+            measured(Operator::FfnPredicted, 0.1, Some(512), 33.0),
+            measured(Operator::FfnPredicted, 0.1, Some(LAYER_RANK), 38.0),
+            measured(Operator::FfnPredicted, 0.05, Some(LAYER_RANK), 30.0),
+            measured(Operator::Predictor, 1.0, Some(512), 7.0),
+            measured(Operator::Predictor, 1.0, Some(LAYER_RANK), 11.0),
+        ];
+        let rows = layer_rows(&all);
+        assert_eq!(rows.iter().map(|row| (row.rank, row.density)).collect::<Vec<_>>(), [(1024, 0.1), (1024, 0.05)]);
+        assert!((rows[0].seconds.median - 38e-6).abs() < 1e-12 && rows[0].bytes == all[1].bytes + all[7].bytes);
+        assert!(rows[0].parts_seconds.is_some_and(|parts| (parts - 31e-6).abs() < 1e-12));
+        assert_eq!(rows[1].parts_seconds, None);
+    }
+
     #[test]
     fn policies_that_need_the_host_are_not_timed() {
         let selection = |policy: &str| kernel_of(policy.parse().unwrap());
