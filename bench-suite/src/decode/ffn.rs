@@ -487,7 +487,8 @@ mod tests {
         let mut builder = CalibrationBuilder::new(Shape::new(LAYERS, neurons).unwrap());
         for layer in 0..LAYERS {
             let scores = random.vector(neurons);
-            let masses: Vec<f32> = scores.iter().map(|score| score.max(0.0)).collect();
+            // None of them 0: of a layer of one neuron that would be all there is to know.
+            let masses: Vec<f32> = scores.iter().map(|score| score.abs() + 0.1).collect();
             builder.add(layer, &scores, &masses).unwrap();
         }
         builder.finish()
