@@ -234,7 +234,7 @@ impl<'a> Composer<'a> {
         let ms_per_token = total(&terms);
         let mut assumptions = assumptions(c, &terms);
         if c.batch > 1 {
-            assumptions.extend(self.dealt(c).assumption().map(str::to_owned));
+            assumptions.extend(self.assumptions_of_a_batch(c).map(str::to_owned));
             assumptions.push(format!("tokens of a batch name rows independently, hot ones all: {}", c.skew.origin()));
         }
         Ok(Composition {
@@ -268,23 +268,24 @@ impl<'a> Composer<'a> {
     }
 
     fn terms_with(&self, c: &Configuration, predicted: Option<Term>) -> Result<Vec<Term>, ComposeError> {
-        let dealt = self.dealt(c);
-        let mut terms = vec![self.attention(c, &dealt)?, self.kv_cache(c)?];
+        let dense = self.dealt_dense(c);
+        let mut terms = vec![self.attention(c, &dense)?, self.kv_cache(c)?];
         match predicted {
             Some(term) => terms.push(term),
-            None => terms.extend(self.scored_ffn(c, &dealt)?),
+            None => terms.extend(self.scored_ffn(c, &dense)?),
         }
-        terms.push(self.head(c, &dealt)?);
+        terms.push(self.head(c, &dense)?);
         terms.push(uncounted(c));
         Ok(terms)
     }
 
     /// What scores, what selects, and the FFN.
-    fn scored_ffn(&self, c: &Configuration, dealt: &Dealt<'_>) -> Result<Vec<Term>, ComposeError> {
+    fn scored_ffn(&self, c: &Configuration, dense: &Dealt<'_>) -> Result<Vec<Term>, ComposeError> {
         let mut terms = Vec::new();
         if let Scorer::LowRank(rank) = c.scorer {
-            terms.push(self.predictor(c, dealt, rank)?);
+            terms.push(self.predictor(c, dense, rank)?);
         }
+        let dealt = &if c.policy == DENSE { self.dealt_dense(c) } else { self.dealt(c) };
         if c.policy != DENSE && !terms::gate_cuts(c) {
             terms.push(self.selection(c)?);
         }

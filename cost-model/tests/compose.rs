@@ -5,6 +5,7 @@
 use cost_model::compose::{ComposeError, Composer, Composition, Configuration, DENSE, Scorer, TermKind};
 use cost_model::estimate::Estimate;
 use cost_model::format::WeightFormat;
+use cost_model::machine::CUDA;
 use cost_model::model::ModelShape;
 use cost_model::operator::Operator;
 use cost_model::origin::{Origin, Sourced};
@@ -405,6 +406,29 @@ fn a_measured_batch_composes_to_what_was_measured() {
     let seven = 1.0 + 2.0 * 6.0 / 7.0;
     assert!((ms(&twenty, TermKind::LmHead) / ms(&one, TermKind::LmHead) / 3.0 - seven).abs() < 0.05);
     assert_eq!(twenty.memory.kv_cache, 20 * one.memory.kv_cache);
+}
+
+/// On a GPU a batch measures what sharing sparse rows costs; dense products are a library's, which reads weights once.
+#[test]
+fn a_measured_batch_of_a_gpu_says_nothing_of_dense_products() {
+    let mut record = with_batch(8, 1.0, 1.0, 3.0);
+    record.machine.isa = vec![CUDA.into()];
+    record.measurements.iter_mut().for_each(|m| m.isa = CUDA.into());
+    let composer = Composer::new(&record).unwrap();
+    let composed = |policy: &str, density, batch| {
+        let c = Configuration { isa: CUDA.into(), batch, ..configuration(policy, density) };
+        composer.compose(&c).unwrap()
+    };
+    let (one, all) = (composed("dense", 1.0, 1), composed("dense", 1.0, 64));
+    for part in [TermKind::FfnGateUp, TermKind::FfnDown, TermKind::AttentionProjections, TermKind::LmHead] {
+        assert_eq!(ms(&all, part), ms(&one, part), "{part}");
+    }
+    let (one, eight) = (composed("top-k:density=0.10", 0.1, 1), composed("top-k:density=0.10", 0.1, 8));
+    assert_eq!(ms(&eight, TermKind::LmHead), ms(&one, TermKind::LmHead));
+    assert!(ms(&eight, TermKind::FfnDown) > 2.0 * ms(&one, TermKind::FfnDown));
+    for batch in [&all, &eight] {
+        assert_eq!(batch.assumptions.iter().filter(|a| a.contains("library") || a.contains("libraries")).count(), 1);
+    }
 }
 
 #[test]

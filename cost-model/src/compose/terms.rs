@@ -257,18 +257,32 @@ impl Composer<'_> {
         Dealt { sharing, calls, tokens }
     }
 
+    /// How its dense products are computed, projections, predictors and dense FFNs: on a GPU by a library, whose tensor cores
+    /// take many tokens in the time that reading takes.
+    pub(super) fn dealt_dense(&self, c: &Configuration) -> Dealt<'_> {
+        const LIBRARY: &Sharing = &Sharing::Reads;
+        if c.isa == CUDA { Dealt { sharing: LIBRARY, calls: 1, tokens: c.batch } } else { self.dealt(c) }
+    }
+
+    /// What is taken for granted of a batch.
+    pub(super) fn assumptions_of_a_batch(&self, c: &Configuration) -> impl Iterator<Item = &'static str> {
+        let dense = (c.isa == CUDA).then_some(
+            "dense products of a batch take no longer than reading their weights once, as libraries come close to on tensor \
+             cores: none was measured here",
+        );
+        let of_rows = match self.dealt(c).sharing {
+            Sharing::Measured { .. } if c.isa == CUDA => None,
+            sharing => sharing.assumption().filter(|_| c.isa != CUDA || c.policy != DENSE),
+        };
+        [dense, of_rows].into_iter().flatten()
+    }
+
     fn derived(&self, what: &str) -> Origin {
         let provenance = &self.record.provenance;
         Origin::derived(format!(
             "{what}, measured on {}, commit {}, {}",
             self.record.machine.fingerprint, provenance.commit, provenance.date
         ))
-    }
-}
-
-impl Dealt<'_> {
-    pub(super) fn assumption(&self) -> Option<&'static str> {
-        self.sharing.assumption()
     }
 }
 

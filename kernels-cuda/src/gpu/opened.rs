@@ -9,10 +9,9 @@ use crate::Error;
 
 /// While it lives, no other opens the same GPU: whatever is enqueued there follows each other on one stream.
 ///
-/// The blocks of a step wait for each other and take the whole GPU. In a process that opened one GPU several times,
-/// and loaded kernels on one stream while a step ran on another, steps never ended (H200, driver 580.159.04), however
-/// they were launched: cooperatively or not, in a graph or not, one after another or not. With one stream and kernels
-/// loaded between steps none ever hung.
+/// The blocks of a step wait for each other and take the whole GPU. Steps on several streams were seen never to end, which
+/// led here; the fault turned out to be the step's own (PERFORMANCE.md, "Steps that never ended"). Since then tests that
+/// each open the GPU, in parallel, have ended: twice, which is too few to let two steps meet on one GPU.
 #[derive(Debug)]
 pub(super) struct Opened {
     ordinal: usize,
