@@ -495,7 +495,7 @@ mod tests {
     }
 
     proptest! {
-        #![proptest_config(ProptestConfig { cases: 24, ..ProptestConfig::default() })]
+        #![proptest_config(ProptestConfig { cases: 24, failure_persistence: None, ..ProptestConfig::default() })]
 
         /// Density is rows read over rows, audits included; a policy that learns from none has none in it, and whether
         /// anybody measures misses changes neither what is selected nor what is counted.

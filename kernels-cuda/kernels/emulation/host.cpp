@@ -154,8 +154,8 @@ void hold_some_back() {
   }
 }
 
-// Half of random orders have a warp or a whole block that runs only when nobody else can: whoever overtakes it, and
-// writes what it has still to read, is found out.
+// Half of random orders have a warp or a whole block that runs only when nobody else can: whoever
+// overtakes it, and writes what it has still to read, is found out.
 void choose_laggards() {
   const size_t count = running->blocks.size();
   if (!running->shuffled || count == 1 || running->random.below(2) != 0) return;
