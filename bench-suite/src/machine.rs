@@ -115,6 +115,34 @@ fn read(path: impl AsRef<Path>) -> Option<String> {
     fs::read_to_string(path).ok().map(|text| text.trim().to_owned())
 }
 
+/// A record of a GPU with that read bandwidth, and nothing measured yet.
+#[cfg(test)]
+pub(crate) fn example_gpu_record(read_bytes_per_s: f64) -> cost_model::record::Record {
+    use cost_model::{
+        estimate::Estimate,
+        record::{Bandwidth, Record},
+    };
+    let gpu = Gpu {
+        name: "Example GPU".into(),
+        compute_capability: "9.0".into(),
+        memory_bytes: 141_000_000_000,
+        l2_bytes: 60 << 20,
+        multiprocessors: 132,
+        driver: None,
+    };
+    let host = Machine { gpu: Some(gpu), ..this_machine() };
+    let mut record = Record::new(host.as_gpu().unwrap(), this_build());
+    let bytes_per_s = Estimate {
+        median: read_bytes_per_s,
+        low: read_bytes_per_s,
+        high: read_bytes_per_s,
+        confidence: 0.95,
+        samples: 15,
+    };
+    record.bandwidth = vec![Bandwidth { threads: 1, bytes_per_s }];
+    record
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

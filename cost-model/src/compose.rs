@@ -285,7 +285,8 @@ impl<'a> Composer<'a> {
         if let Scorer::LowRank(rank) = c.scorer {
             terms.push(self.predictor(c, dense, rank)?);
         }
-        let dealt = &if c.policy == DENSE { self.dealt_dense(c) } else { self.dealt(c) };
+        let sparse = self.dealt(c);
+        let dealt = if c.policy == DENSE { dense } else { &sparse };
         if c.policy != DENSE && !terms::gate_cuts(c) {
             terms.push(self.selection(c)?);
         }

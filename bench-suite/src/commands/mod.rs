@@ -27,3 +27,8 @@ pub mod trace;
 pub mod train_predictor;
 pub mod validate;
 mod validate_published;
+
+/// What was asked for, or what is taken where nothing was.
+fn or_default<T: Clone>(given: &[T], default: &[T]) -> Vec<T> {
+    if given.is_empty() { default.to_vec() } else { given.to_vec() }
+}

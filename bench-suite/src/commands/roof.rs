@@ -27,6 +27,7 @@ use crate::{
 use super::{
     comparisons,
     measure::{check_threads, every_format, timed_policies, writable_beside, written},
+    or_default,
 };
 
 /// Arguments of `thresher roof`.
@@ -397,19 +398,11 @@ fn sort<T: PartialEq>(list: &mut Vec<T>, order: impl FnMut(&T, &T) -> Ordering) 
     list.dedup();
 }
 
-pub(super) fn or_default<T: Clone>(given: &[T], default: &[T]) -> Vec<T> {
-    if given.is_empty() { default.to_vec() } else { given.to_vec() }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-    use cost_model::{
-        estimate::Estimate,
-        format::WeightFormat,
-        machine::{CUDA, Gpu},
-        record::Bandwidth,
-    };
+    use crate::machine::example_gpu_record;
+    use cost_model::{estimate::Estimate, format::WeightFormat, machine::CUDA};
 
     fn exact(median: f64) -> Estimate {
         Estimate { median, low: median, high: median, confidence: 0.95, samples: 15 }
@@ -417,17 +410,7 @@ mod tests {
 
     /// Reads 4 TB/s, copies 3.2.
     fn record() -> Record {
-        let gpu = Gpu {
-            name: "Example GPU".into(),
-            compute_capability: "9.0".into(),
-            memory_bytes: 141_000_000_000,
-            l2_bytes: 60 << 20,
-            multiprocessors: 132,
-            driver: None,
-        };
-        let host = Machine { gpu: Some(gpu), ..this_machine() };
-        let mut record = Record::new(host.as_gpu().unwrap(), this_build());
-        record.bandwidth = vec![Bandwidth { threads: 1, bytes_per_s: exact(4e12) }];
+        let mut record = example_gpu_record(4e12);
         record.copy_bandwidth = Some(exact(3.2e12));
         for density in [1.0, 0.5, 0.25] {
             let bytes = Operator::Ffn.weight_bytes(WeightFormat::Bf16, (28672, 8192), density, 0);

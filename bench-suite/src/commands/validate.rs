@@ -19,7 +19,7 @@ use crate::{
     validation::{PartRow, Row, Validation, cpu, gpu},
 };
 
-use super::{measure::check_threads, roof::or_default, validate_published};
+use super::{measure::check_threads, or_default, validate_published};
 
 /// Arguments of `thresher validate`.
 #[derive(Debug, Args)]

@@ -152,8 +152,7 @@ impl Plan {
 
     /// Subjects wanted in a format.
     pub(crate) fn subjects(&self, format: Format) -> Vec<Subject> {
-        let kv_rows = SHAPE.kv_heads * SHAPE.head_dim;
-        let (kv, query) = (kv_rows, SHAPE.query_width());
+        let (kv, query) = (SHAPE.kv_width(), SHAPE.query_width());
         let mut ranks: Vec<usize> = self.ranks.iter().map(|rank| rank.next_multiple_of(format.block_len())).collect();
         ranks.sort_unstable();
         ranks.dedup();

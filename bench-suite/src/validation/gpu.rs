@@ -176,10 +176,9 @@ mod tests {
     use super::*;
     use crate::{
         gpu::{chains::Chain, stack::QKV_ROWS},
-        machine::{this_build, this_machine},
+        machine::example_gpu_record,
         workload::Subject,
     };
-    use cost_model::{estimate::Estimate, machine, record::Bandwidth};
     use proptest::prelude::*;
 
     const RANK: usize = 1024;
@@ -192,19 +191,7 @@ mod tests {
 
     /// Of a GPU that takes `start_s` for everything, and its bytes over its bandwidth.
     fn record(format: Format, start_s: f64) -> Record {
-        let gpu = machine::Gpu {
-            name: "Example GPU".into(),
-            compute_capability: "9.0".into(),
-            memory_bytes: 141_000_000_000,
-            l2_bytes: 60 << 20,
-            multiprocessors: 132,
-            driver: None,
-        };
-        let host = Machine { gpu: Some(gpu), ..this_machine() };
-        let mut record = Record::new(host.as_gpu().unwrap(), this_build());
-        let bytes_per_s =
-            Estimate { median: BYTES_PER_S, low: BYTES_PER_S, high: BYTES_PER_S, confidence: 0.95, samples: 6 };
-        record.bandwidth = vec![Bandwidth { threads: 1, bytes_per_s }];
+        let mut record = example_gpu_record(BYTES_PER_S);
         let subjects: Vec<Subject> = plan(&["dense"]).operators(format, RANK).subjects(format);
         let timed = |subject: &Subject| {
             let mut timed = Timed::new(Chain { steps: Vec::new(), count: 1 }, subject.bytes);

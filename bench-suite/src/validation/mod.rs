@@ -152,7 +152,8 @@ impl Decoded {
 fn parts(composed: &Composition, measured_ms: Option<[f64; Part::ALL.len()]>) -> Vec<PartRow> {
     let row = |(index, part): (usize, Part)| {
         let terms = composed.terms.iter().filter(|term| part_of(term.kind) == part);
-        let composed_ms = terms.map(|term| term.ms.median).sum();
+        // The sum of nothing is -0.
+        let composed_ms = terms.map(|term| term.ms.median).sum::<f64>() + 0.0;
         PartRow { part, measured_ms: measured_ms.map(|parts| parts[index]), composed_ms }
     };
     Part::ALL.into_iter().enumerate().map(row).collect()

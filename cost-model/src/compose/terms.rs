@@ -270,10 +270,10 @@ impl Composer<'_> {
             "dense products of a batch take no longer than reading their weights once, as libraries come close to on tensor \
              cores: none was measured here",
         );
-        let of_rows = match self.dealt(c).sharing {
-            Sharing::Measured { .. } if c.isa == CUDA => None,
-            sharing => sharing.assumption().filter(|_| c.isa != CUDA || c.policy != DENSE),
-        };
+        let sharing = self.dealt(c).sharing;
+        // Measured sparse rows leave nothing to take for granted, unless dense products are computed as they are.
+        let rows_are_measured = c.policy == DENSE || matches!(sharing, Sharing::Measured { .. });
+        let of_rows = sharing.assumption().filter(|_| dense.is_none() || !rows_are_measured);
         [dense, of_rows].into_iter().flatten()
     }
 
