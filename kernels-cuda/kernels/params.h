@@ -352,8 +352,10 @@ typedef struct StepParams {
   uint32_t slot_bytes;
   /** Slots of the ring. */
   uint32_t slots;
-  /** Slots that a block has copies on their way to at a time, at most. */
+  /** Slots that a block has copies on their way to at a time, at most, where it works on their phase. */
   uint32_t slots_in_flight;
+  /** .. and before. */
+  uint32_t slots_in_flight_early;
 } StepParams;
 
 #endif

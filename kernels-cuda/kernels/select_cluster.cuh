@@ -92,11 +92,22 @@ struct ThresholdShared {
 };
 static_assert(sizeof(ThresholdShared) <= THRESHER_SELECT_CLUSTER_SHARED, "dynamic shared memory");
 
-__device__ __forceinline__ uint32_t count_reaching(const float (&own)[OWN], float threshold) {
+// How many of the lane's scores, or of their keys, reach `cut`.
+template <class T>
+__device__ __forceinline__ uint32_t count_reaching(const T (&own)[OWN], T cut) {
   uint32_t count = 0;
 #pragma unroll
-  for (uint32_t i = 0; i < OWN; ++i) count += own[i] >= threshold;
+  for (uint32_t i = 0; i < OWN; ++i) count += own[i] >= cut;
   return count;
+}
+
+// Lists those; the lane's first has index `first`.
+template <class T>
+__device__ __forceinline__ void list_reaching(const T (&own)[OWN], T cut, uint32_t first, uint32_t* out) {
+#pragma unroll
+  for (uint32_t i = 0; i < OWN; ++i) {
+    if (own[i] >= cut) __stcg(out++, first + i);
+  }
 }
 
 __device__ __forceinline__ void threshold(const SelectThresholdParams& p) {
@@ -143,11 +154,7 @@ __device__ __forceinline__ void threshold(const SelectThresholdParams& p) {
       reaching = count_reaching(own, threshold);
       to_lane = sum_to_lane(reaching);
     }
-    uint32_t* out = p.active + listed + to_lane - reaching;
-#pragma unroll
-    for (uint32_t i = 0; i < OWN; ++i) {
-      if (own[i] >= threshold) __stcg(out++, at + lane_id() * OWN + i);
-    }
+    list_reaching(own, threshold, at + lane_id() * OWN, p.active + listed + to_lane - reaching);
     listed += __shfl_sync(ALL_LANES, to_lane, WARP - 1);
   }
   if (warp == 0) {
@@ -347,6 +354,79 @@ __device__ __forceinline__ uint32_t tally_of(const uint32_t (&keys)[OWN], uint32
   return tally;
 }
 
+// The sum of what earlier warps of the block have; `to_lane` is up to each lane of this one.
+__device__ __forceinline__ uint32_t tally_before(uint32_t to_lane, TopKShared& s) {
+  if (lane_id() == WARP - 1) s.tallies[warp_id()] = to_lane;
+  __syncthreads();
+  return lane_id() < warp_id() ? s.tallies[lane_id()] : 0;
+}
+
+// Lists all keys that reach the cut, where as many are wanted: what lies past the end of a run has the
+// key of a NaN, which does not. It takes half the instructions of what follows.
+__device__ __forceinline__ void list_all(const SelectTopKParams& p, const Run& run, const Cut& cut,
+                                         uint32_t (&keys)[OWN], TopKShared& s) {
+  uint32_t reaching = 0;
+#pragma unroll 1
+  for (uint32_t at = run.begin; at < run.end; at += STRETCH) {
+    if (!run.one_stretch) load_keys(p, run, at, keys);
+    reaching += count_reaching(keys, cut.key);
+  }
+  uint32_t to_lane = sum_to_lane(reaching);
+  uint32_t listed = cut.above_before + cut.ties_before + __reduce_add_sync(ALL_LANES, tally_before(to_lane, s));
+#pragma unroll 1
+  for (uint32_t at = run.begin; at < run.end; at += STRETCH) {
+    if (!run.one_stretch) {
+      load_keys(p, run, at, keys);
+      reaching = count_reaching(keys, cut.key);
+      to_lane = sum_to_lane(reaching);
+    }
+    list_reaching(keys, cut.key, at + lane_id() * OWN, p.active + listed + to_lane - reaching);
+    listed += __shfl_sync(ALL_LANES, to_lane, WARP - 1);
+  }
+}
+
+// Lists the keys above the cut, and of those that agree with it as many as are wanted.
+__device__ __forceinline__ void list_wanted(const SelectTopKParams& p, const Run& run, const Cut& cut,
+                                            uint32_t (&keys)[OWN], TopKShared& s) {
+  uint32_t tally = 0;
+#pragma unroll 1
+  for (uint32_t at = run.begin; at < run.end; at += STRETCH) {
+    if (!run.one_stretch) load_keys(p, run, at, keys);
+    tally += tally_of(keys, present_in(run, at), cut);
+  }
+  uint32_t to_lane = sum_to_lane(tally);
+  const uint32_t earlier = tally_before(to_lane, s);
+  uint32_t above = cut.above_before + __reduce_add_sync(ALL_LANES, earlier & HALF);
+  uint32_t ties = cut.ties_before + __reduce_add_sync(ALL_LANES, earlier >> HALF_BITS);
+#pragma unroll 1
+  for (uint32_t at = run.begin; at < run.end; at += STRETCH) {
+    if (!run.one_stretch) {
+      load_keys(p, run, at, keys);
+      tally = tally_of(keys, present_in(run, at), cut);
+      to_lane = sum_to_lane(tally);
+    }
+    const uint32_t lower = to_lane - tally;
+    const uint32_t first = at + lane_id() * OWN;
+    uint32_t above_here = above + (lower & HALF);
+    uint32_t ties_here = ties + (lower >> HALF_BITS);
+#pragma unroll
+    for (uint32_t i = 0; i < OWN; ++i) {
+      if (first + i < run.end) {
+        const uint32_t high = keys[i] & cut.known;
+        const bool is_tie = high == cut.key;
+        if (high > cut.key || (is_tie && ties_here < cut.wanted)) {
+          __stcg(p.active + above_here + min(ties_here, cut.wanted), first + i);
+        }
+        above_here += high > cut.key;
+        ties_here += is_tie;
+      }
+    }
+    const uint32_t of_stretch = __shfl_sync(ALL_LANES, to_lane, WARP - 1);
+    above += of_stretch & HALF;
+    ties += of_stretch >> HALF_BITS;
+  }
+}
+
 __device__ __forceinline__ void top_k(const SelectTopKParams& p) {
   TopKShared& s = *reinterpret_cast<TopKShared*>(dynamic_shared());
   // Before the loads, as for a threshold.
@@ -394,44 +474,10 @@ __device__ __forceinline__ void top_k(const SelectTopKParams& p) {
     }
   }
 
-  uint32_t tally = 0;
-#pragma unroll 1
-  for (uint32_t at = run.begin; at < run.end; at += STRETCH) {
-    if (!run.one_stretch) load_keys(p, run, at, keys);
-    tally += tally_of(keys, present_in(run, at), cut);
-  }
-  uint32_t to_lane = sum_to_lane(tally);
-  if (lane_id() == WARP - 1) s.tallies[warp_id()] = to_lane;
-  __syncthreads();
-  const uint32_t earlier = lane_id() < warp_id() ? s.tallies[lane_id()] : 0;
-  uint32_t above = cut.above_before + __reduce_add_sync(ALL_LANES, earlier & HALF);
-  uint32_t ties = cut.ties_before + __reduce_add_sync(ALL_LANES, earlier >> HALF_BITS);
-#pragma unroll 1
-  for (uint32_t at = run.begin; at < run.end; at += STRETCH) {
-    if (!run.one_stretch) {
-      load_keys(p, run, at, keys);
-      tally = tally_of(keys, present_in(run, at), cut);
-      to_lane = sum_to_lane(tally);
-    }
-    const uint32_t lower = to_lane - tally;
-    const uint32_t first = at + lane_id() * OWN;
-    uint32_t above_here = above + (lower & HALF);
-    uint32_t ties_here = ties + (lower >> HALF_BITS);
-#pragma unroll
-    for (uint32_t i = 0; i < OWN; ++i) {
-      if (first + i < run.end) {
-        const uint32_t high = keys[i] & cut.known;
-        const bool is_tie = high == cut.key;
-        if (high > cut.key || (is_tie && ties_here < cut.wanted)) {
-          __stcg(p.active + above_here + min(ties_here, cut.wanted), first + i);
-        }
-        above_here += high > cut.key;
-        ties_here += is_tie;
-      }
-    }
-    const uint32_t of_stretch = __shfl_sync(ALL_LANES, to_lane, WARP - 1);
-    above += of_stretch & HALF;
-    ties += of_stretch >> HALF_BITS;
+  if (cut.wanted == cut.within && cut.key != NAN_KEY) {
+    list_all(p, run, cut, keys, s);
+  } else {
+    list_wanted(p, run, cut, keys, s);
   }
   if (threadIdx.x == 0 && cluster_rank() == 0) __stcg(p.active_count, k);
 }

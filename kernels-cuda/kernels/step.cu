@@ -67,6 +67,8 @@ struct Shared {
   // Which rows were selected: read by the producer, and their number by the collector.
   uint64_t selection_read;
   uint32_t kept;
+  // Phases whose x the consumers have.
+  volatile uint32_t begun;
   // Phases as consumers see them, this one and the next, and as the producer does, who is ahead.
   StepPhase phases[3];
   StepPhase ahead[3];
@@ -150,17 +152,23 @@ struct Launch {
 
 // ---- Producer ------------------------------------------------------------------------------------
 
-// The producer's place in the ring. No more copies are on their way at a time than memory needs to be
-// busy: what blocks tell each other would queue behind them.
+// The producer's place in the ring, and how many phases it has begun.
 struct Producer {
   Ring next;
   Ring landing;
   uint32_t on_their_way;
+  uint32_t begun;
 };
+
+// How many slots may have copies on their way. What blocks tell each other queues behind copies: rows of
+// a phase for which consumers still wait for x come as slowly as does not yet keep memory waiting.
+__device__ __forceinline__ uint32_t most_on_their_way(const StepParams& p, const Producer& ring) {
+  return shared().begun == ring.begun ? p.slots_in_flight : p.slots_in_flight_early;
+}
 
 // Takes the next slot and announces `bytes` for it.
 __device__ __forceinline__ uint8_t* take_slot(const StepParams& p, Producer& ring, uint32_t bytes) {
-  if (ring.on_their_way == p.slots_in_flight) {
+  for (const uint32_t most = most_on_their_way(p, ring); ring.on_their_way >= most;) {
     barrier_wait(&shared().full[ring.landing.slot], ring.landing.parity);
     ring.landing.advance(p);
     ring.on_their_way -= 1;
@@ -388,7 +396,7 @@ __device__ __forceinline__ void produce_ffn(const Launch& launch, const StepPhas
 template <uint32_t PAIRS>
 __device__ __forceinline__ void produce(const Launch& launch) {
   const StepParams& p = launch.params;
-  Producer ring = {{0, 0}, {0, 0}, 0};
+  Producer ring = {{0, 0}, {0, 0}, 0, 0};
   uint32_t times_kept = 0;
   Ahead ahead = {};
   for (uint32_t i = 0; i < 2; ++i) {
@@ -399,6 +407,7 @@ __device__ __forceinline__ void produce(const Launch& launch) {
   load_indices(p, 0, ahead);
   for (uint32_t i = 0; i < p.phase_count; ++i) {
     const StepPhase& phase = shared().ahead[i % 3];
+    ring.begun = i + 1;
     if (!is_ffn(phase)) {
       load_phase(p, i + 2, ahead);
       load_total(p, i + 1, ahead);
@@ -414,6 +423,11 @@ __device__ __forceinline__ void produce(const Launch& launch) {
 // ---- Consumers -----------------------------------------------------------------------------------
 
 __device__ __forceinline__ void meet_consumers() { named_barrier(1, CONSUMERS); }
+
+// The producer may fetch the rest of the phase as fast as it can.
+__device__ __forceinline__ void tell_begun(uint32_t phase) {
+  if (threadIdx.x == 0) shared().begun = phase + 1;
+}
 
 // A consumer's place: thread `t` of those that share row `place` of the rows beside each other.
 struct Place {
@@ -685,6 +699,7 @@ __device__ __forceinline__ void consume_projection(const Launch& launch, const S
   const Share share = share_of_projection(phase);
   const Place at = place_of(phase);
   const typename F::Input x = load_x<F>(launch, phase, at);
+  tell_begun(number);
   const uint32_t turn = launch.turn(phase.words_turn);
   for (uint32_t begin = share.first; begin < share.last; begin += NEURONS) {
     const uint32_t rows = min(NEURONS, share.last - begin);
@@ -837,6 +852,7 @@ __device__ __forceinline__ void consume_ffn(const Launch& launch, const StepPhas
     total = count_selected(p, launch.epoch(number - 1));
     share = share_of(total);
   }
+  tell_begun(number);
   uint32_t rows = share.last - share.first;
   if (!is_gate_first(phase)) {
     if (rows > 0) dot_rows<F, true>(p, at, rows, x, ring, batches);
@@ -1030,6 +1046,7 @@ __device__ __forceinline__ void step(const StepParams& p) {
     }
     barrier_init(&s.kept_known, 1);
     barrier_init(&s.selection_read, 2);
+    s.begun = 0;
     barrier_init_fence();
   }
   const Launch launch = {p, __ldcg(p.counters + 2)};

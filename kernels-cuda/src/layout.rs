@@ -31,7 +31,7 @@ fn structs_lie_as_the_kernels_read_them() {
         rows cols padded_cols row_bytes rows_beside rows_a_run kind activation rows_from words_turn selection partial_turn
         y_threads meeting);
     let step = layout!(StepParams: phases partials selected selected_counts counters phase_count slot_bytes slots
-        slots_in_flight);
+        slots_in_flight slots_in_flight_early);
     assert_eq!(gemv, emulated::layout("GemvParams"));
     assert_eq!(gate_up, emulated::layout("GateUpParams"));
     assert_eq!(down, emulated::layout("DownParams"));

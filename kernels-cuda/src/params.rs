@@ -309,6 +309,8 @@ pub struct StepParams {
     pub slot_bytes: u32,
     #[doc = " Slots of the ring."]
     pub slots: u32,
-    #[doc = " Slots that a block has copies on their way to at a time, at most."]
+    #[doc = " Slots that a block has copies on their way to at a time, at most, where it works on their phase."]
     pub slots_in_flight: u32,
+    #[doc = " .. and before."]
+    pub slots_in_flight_early: u32,
 }

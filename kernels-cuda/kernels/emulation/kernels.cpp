@@ -163,7 +163,7 @@ extern "C" size_t thresher_layout(const char* name, size_t* values, size_t capac
          offsetof(StepParams, selected), offsetof(StepParams, selected_counts),
          offsetof(StepParams, counters), offsetof(StepParams, phase_count),
          offsetof(StepParams, slot_bytes), offsetof(StepParams, slots),
-         offsetof(StepParams, slots_in_flight))
+         offsetof(StepParams, slots_in_flight), offsetof(StepParams, slots_in_flight_early))
   return 0;
 }
 

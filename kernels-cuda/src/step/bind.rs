@@ -162,7 +162,7 @@ pub(crate) fn bind<M, R: Room>(
         gate_thresholds.push(gate_threshold);
     }
 
-    let (slot_bytes, slots, in_flight) = plan.ring(shared_bytes);
+    let ring = plan.ring(shared_bytes);
     let mut phase_words = room.zeros(phases.len() * PHASE_WORDS)?;
     let params = StepParams {
         phases: room.address(&mut phase_words) as *const StepPhase,
@@ -171,11 +171,12 @@ pub(crate) fn bind<M, R: Room>(
         selected_counts: work(room, 2 * blocks)? as *mut u64,
         counters: work(room, 3)? as *mut u32,
         phase_count: phases.len() as u32,
-        slot_bytes: slot_bytes as u32,
-        slots: slots as u32,
-        slots_in_flight: in_flight as u32,
+        slot_bytes: ring.slot_bytes as u32,
+        slots: ring.slots as u32,
+        slots_in_flight: ring.in_flight as u32,
+        slots_in_flight_early: ring.in_flight_early as u32,
     };
-    let shared_bytes = crate::params::THRESHER_STEP_SHARED as usize + slots * slot_bytes;
+    let shared_bytes = crate::params::THRESHER_STEP_SHARED as usize + ring.slots * ring.slot_bytes;
     Ok(Bound {
         params,
         phases,
