@@ -25,7 +25,7 @@ ptx_target=compute_80
 # Sources with paths of their own for Hopper and newer: their PTX is made for it too.
 hopper_sources=(select step)
 early_targets=(sm_80 sm_89)
-hopper_targets=(sm_90 sm_100)
+hopper_targets=(sm_90a sm_100)
 
 mode=${1:-write}
 case $mode in
