@@ -28,9 +28,9 @@
 // A block finishes the neurons that it begins, so h stays in its shared memory, and the only thing that
 // the grid exchanges in an FFN is one partial y a block. Each block then adds up the partials of its own
 // columns and sends the sums to all. There is no barrier in either exchange: the words say themselves
-// when they have come (mailbox.cuh). While blocks wait for each other, the copies into their rings go on:
-// an exchange costs nothing as long as it takes less time than filling the ring, about 200 KB a block.
-// Only rows that the step itself selects cannot be asked for ahead.
+// when they have come (mailbox.cuh). While blocks wait for each other, the copies into their rings of 200 KB
+// go on, a slot at a time: words would queue behind more. Only rows that the step itself selects cannot be
+// asked for ahead.
 //
 // The order of every sum follows from the shapes, the list and the number of blocks: equal inputs on the
 // same GPU give equal bits. No value is added by an atomic.
@@ -160,15 +160,17 @@ struct Producer {
   uint32_t begun;
 };
 
-// How many slots may have copies on their way. What blocks tell each other queues behind copies: rows of
-// a phase for which consumers still wait for x come as slowly as does not yet keep memory waiting.
+// How many slots may have copies on their way at a time: as many as keep memory busy where consumers wait
+// for these rows, and fewer where they are of a later phase, since what blocks tell each other meanwhile
+// queues behind copies.
 __device__ __forceinline__ uint32_t most_on_their_way(const StepParams& p, const Producer& ring) {
   return shared().begun == ring.begun ? p.slots_in_flight : p.slots_in_flight_early;
 }
 
 // Takes the next slot and announces `bytes` for it.
 __device__ __forceinline__ uint8_t* take_slot(const StepParams& p, Producer& ring, uint32_t bytes) {
-  for (const uint32_t most = most_on_their_way(p, ring); ring.on_their_way >= most;) {
+  const uint32_t most = most_on_their_way(p, ring);
+  while (ring.on_their_way >= most) {
     barrier_wait(&shared().full[ring.landing.slot], ring.landing.parity);
     ring.landing.advance(p);
     ring.on_their_way -= 1;
