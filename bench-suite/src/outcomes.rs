@@ -5,17 +5,14 @@
 //! as one calibrates offline, and then meet the drift. Scores rank neurons as their true output mass does: a perfect
 //! predictor, which no real one is.
 
-use std::{
-    collections::BTreeSet,
-    panic::resume_unwind,
-    thread::{self, available_parallelism},
-};
+use std::{collections::BTreeSet, mem};
 
 use cost_model::{
     origin::{Origin, Sourced},
     report::PolicyOutcome,
     sparsity::{SparsityTable, published_density},
 };
+use rayon::prelude::*;
 use threshold::{AuditedPolicy, Calibration, Inputs, Knobs, Policy, PolicySpec, QuantileTable, ScoreStream, Shape};
 
 use crate::{Failure, Result, workload::SHAPE};
@@ -81,38 +78,38 @@ impl Activations {
         Ok(spec.build(shape, &Inputs { calibration: Some(&self.calibration), ..Inputs::default() })?)
     }
 
-    /// Runs every policy on the same `tokens` tokens after a settling time, on all cores.
+    /// Runs every policy on the same `tokens` tokens after a settling time, on all cores: while policies select from the
+    /// masses of one layer, those of the next are drawn.
     ///
     /// # Errors
     /// A policy cannot be built.
-    pub fn run(&self, specs: &[PolicySpec], tokens: usize, step: impl Fn() + Sync) -> Result<Vec<PolicyOutcome>> {
-        let share = specs.len().div_ceil(available_parallelism().map_or(1, usize::from)).max(1);
-        let step = &step;
-        thread::scope(|scope| {
-            let workers: Vec<_> =
-                specs.chunks(share).map(|specs| scope.spawn(move || self.run_some(specs, tokens, step))).collect();
-            let outcomes = workers.into_iter().map(|worker| worker.join().unwrap_or_else(|panic| resume_unwind(panic)));
-            Ok(outcomes.collect::<Result<Vec<_>>>()?.concat())
-        })
-    }
-
-    fn run_some(&self, specs: &[PolicySpec], tokens: usize, step: &impl Fn()) -> Result<Vec<PolicyOutcome>> {
+    pub fn run(&self, specs: &[PolicySpec], tokens: usize, step: impl Fn()) -> Result<Vec<PolicyOutcome>> {
         let mut runs = specs.iter().map(|&spec| Run::new(self, spec)).collect::<Result<Vec<_>>>()?;
         let mut stream = self.stream(7)?;
-        let mut mass = vec![0.0; SHAPE.intermediate];
+        let layers = self.quantiles.layers();
+        let (mut mass, mut next) = (vec![0.0; SHAPE.intermediate], vec![0.0; SHAPE.intermediate]);
+        let mut draw = |layer: usize, masses: &mut [f32]| {
+            stream.next_token(layer, masses)?;
+            Ok::<f64, threshold::Error>(masses.iter().map(|&mass| f64::from(mass)).sum())
+        };
+        let mut next_total = draw(0, &mut next)?;
         for token in 0..SETTLING_TOKENS + tokens {
+            let counts = token >= SETTLING_TOKENS;
             for run in &mut runs {
                 run.tokens.push(0.0);
-                if token >= SETTLING_TOKENS {
+                if counts {
                     run.missed.push(0.0);
                 }
             }
-            for layer in 0..self.quantiles.layers() {
-                stream.next_token(layer, &mut mass)?;
-                let total = mass.iter().map(|&m| f64::from(m)).sum();
-                for run in &mut runs {
-                    run.layer(layer, &mass, total, token >= SETTLING_TOKENS)?;
-                }
+            for layer in 0..layers {
+                mem::swap(&mut mass, &mut next);
+                let total = next_total;
+                // One by one, since some take ten times as long as others.
+                let select =
+                    || runs.par_iter_mut().with_max_len(1).try_for_each(|run| run.layer(layer, &mass, total, counts));
+                let (drawn, selected) = rayon::join(|| draw((layer + 1) % layers, &mut next), select);
+                next_total = drawn?;
+                selected?;
             }
             runs.iter().for_each(|_| step());
         }
@@ -215,7 +212,7 @@ pub fn outcomes(
     models: &[&'static str],
     specs: &[PolicySpec],
     tokens: usize,
-    step: impl Fn() + Sync,
+    step: impl Fn(),
 ) -> Result<(Vec<PolicyOutcome>, Vec<String>)> {
     let sparse: Vec<PolicySpec> = specs.iter().copied().filter(|spec| *spec != PolicySpec::Dense).collect();
     let (mut all, mut notes) = (Vec::new(), BTreeSet::new());

@@ -12,7 +12,10 @@
 mod term;
 mod terms;
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+};
 
 use serde::Serialize;
 
@@ -27,7 +30,7 @@ use crate::operator::Operator;
 use crate::origin::{Origin, Sourced};
 use crate::record::{Measurement, Record};
 use crate::sharing::Sharing;
-use crate::skew::Skew;
+use crate::skew::{Skew, Unions};
 
 pub(crate) use term::TermGroup;
 pub use term::{Term, TermKind};
@@ -180,6 +183,7 @@ pub struct Composer<'a> {
     record: &'a Record,
     families: BTreeMap<Family, FamilyCurves>,
     sharing: BTreeMap<Family, Sharing>,
+    unions: Arc<Unions>,
 }
 
 impl<'a> Composer<'a> {
@@ -203,7 +207,7 @@ impl<'a> Composer<'a> {
         let batched = |family: &Family| Family { operator: Operator::FfnBatch, rank: None, ..family.clone() };
         let batched: BTreeSet<Family> = families.keys().map(batched).collect();
         let sharing = batched.into_iter().map(|of| Ok((of.clone(), Sharing::of(record, &of, &families)?)));
-        Ok(Self { record, sharing: sharing.collect::<Result<_, ComposeError>>()?, families })
+        Ok(Self { record, sharing: sharing.collect::<Result<_, ComposeError>>()?, families, unions: Arc::default() })
     }
 
     /// The record it composes from.

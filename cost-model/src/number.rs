@@ -56,6 +56,13 @@ pub(crate) fn correlation(rho: f64) -> String {
     fixed(rho, if rho.abs() > 0.995 && !perfect { 3 } else { 2 })
 }
 
+/// Whole numbers in the order that [`f64::total_cmp`] has.
+pub(crate) fn ordinal(value: f64) -> u64 {
+    let bits = value.to_bits();
+    let sign = 1 << (u64::BITS - 1);
+    if bits & sign == 0 { bits | sign } else { !bits }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

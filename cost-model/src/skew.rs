@@ -21,6 +21,11 @@
 //! - Tokens of a batch fire a neuron independently, given how hot it is ([`Firing::union`]). Tokens of
 //!   one text resemble each other, so the true union is rather smaller.
 
+use std::{
+    collections::HashMap,
+    sync::{PoisonError, RwLock},
+};
+
 use crate::origin::{Origin, Sourced};
 use crate::sparsity::published_density;
 
@@ -342,6 +347,28 @@ impl Firing {
                 .sum::<f64>()
         };
         half * (0..panels as usize).map(panel).sum::<f64>()
+    }
+}
+
+/// Unions that were worked out before: a grid asks for each of them dozens of times.
+#[derive(Debug, Default)]
+pub(crate) struct Unions {
+    /// By exponent, density and tokens.
+    known: RwLock<HashMap<(u64, u64, u32), f64>>,
+}
+
+impl Unions {
+    /// [`Firing::union`] of `tokens` tokens at mean density `density`.
+    pub(crate) fn of(&self, skew: &Skew, density: f64, tokens: u32) -> Result<f64, SkewError> {
+        let key = (skew.exponent.to_bits(), density.to_bits(), tokens);
+        // What a thread that panicked left is whole: values are added one by one.
+        let known = self.known.read().unwrap_or_else(PoisonError::into_inner).get(&key).copied();
+        if let Some(union) = known {
+            return Ok(union);
+        }
+        let union = skew.at(density)?.union(tokens);
+        self.known.write().unwrap_or_else(PoisonError::into_inner).insert(key, union);
+        Ok(union)
     }
 }
 

@@ -99,6 +99,8 @@ pub struct ScoreStream {
     knobs: Knobs,
     table: QuantileTable,
     normals: Normals,
+    /// Logarithms of the table's magnitudes at the edges of a layer's cells: as every prompt of the layer finds them.
+    ln_edges: Vec<Vec<f64>>,
     layers: Vec<LayerStream>,
 }
 
@@ -137,7 +139,15 @@ impl ScoreStream {
                 walk: 0.0,
             }
         };
-        Ok(Self { shape, knobs, layers: (0..shape.layers()).map(layer).collect(), table: table.clone(), normals })
+        let edges = |layer| Magnitudes::edges().map(|z| table.ln_magnitude(layer, z)).collect();
+        Ok(Self {
+            shape,
+            knobs,
+            layers: (0..shape.layers()).map(layer).collect(),
+            ln_edges: (0..shape.layers()).map(edges).collect(),
+            table: table.clone(),
+            normals,
+        })
     }
 
     /// Layers and neurons.
@@ -208,10 +218,8 @@ impl ScoreStream {
         }
         let pivot = self.table.ln_highest(layer);
         let shift = state.walk + jump;
-        state.magnitudes.fill(|z| {
-            let ln = self.table.ln_magnitude(layer, z);
-            (pivot + exponent * (ln - pivot) + shift).min(LN_LIMIT).exp() as f32
-        });
+        let magnitude = |ln: &f64| (pivot + exponent * (ln - pivot) + shift).min(LN_LIMIT).exp() as f32;
+        state.magnitudes.fill(self.ln_edges[layer].iter().map(magnitude));
     }
 
     /// A standard normal number that all layers see alike.
@@ -267,10 +275,14 @@ struct Magnitudes {
 const Z_LIMIT: f32 = 5.4;
 
 impl Magnitudes {
-    fn fill(&mut self, magnitude: impl Fn(f64) -> f32) {
-        let z = |cell: usize| f64::from(Z_LIMIT) * (2.0 * cell as f64 / CELLS as f64 - 1.0);
+    /// Normal quantiles at the edges of the cells.
+    fn edges() -> impl Iterator<Item = f64> {
+        (0..=CELLS).map(|cell| f64::from(Z_LIMIT) * (2.0 * cell as f64 / CELLS as f64 - 1.0))
+    }
+
+    fn fill(&mut self, at_edges: impl Iterator<Item = f32>) {
         self.at_edges.clear();
-        self.at_edges.extend((0..=CELLS).map(|cell| magnitude(z(cell))));
+        self.at_edges.extend(at_edges);
     }
 
     #[inline]

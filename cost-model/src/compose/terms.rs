@@ -12,6 +12,7 @@ use crate::operator::Operator;
 use crate::origin::Origin;
 use crate::record::Measurement;
 use crate::sharing::Sharing;
+use crate::skew::Unions;
 
 /// A value off a curve, for one of the calls of a batch.
 struct Read {
@@ -29,10 +30,9 @@ pub(super) struct Dealt<'a> {
 
 impl Dealt<'_> {
     /// Share of rows that any token of a call names, where each names `density` of them.
-    fn union(&self, c: &Configuration, density: f64) -> f64 {
-        let firing = c.skew.at(density);
+    fn union(&self, unions: &Unions, c: &Configuration, density: f64) -> f64 {
         // Densities were checked at the door.
-        firing.map_or(density, |firing| firing.union(u32::try_from(self.tokens).unwrap_or(u32::MAX)))
+        unions.of(&c.skew, density, u32::try_from(self.tokens).unwrap_or(u32::MAX)).unwrap_or(density)
     }
 
     /// One call that reads what `reading` is of, rows being named `multiplicity` times.
@@ -94,7 +94,7 @@ impl Composer<'_> {
         let shape = (c.model.intermediate, c.model.hidden);
         let bytes = |density| operator.weight_bytes(c.format, shape, density, 0);
         let layer = |&density: &f64| {
-            let union = dealt.union(c, density);
+            let union = dealt.union(&self.unions, c, density);
             // Of gate first the gate is named by every token.
             let multiplicity = dealt.tokens as f64 * bytes(density) as f64 / bytes(union).max(1) as f64;
             dealt.read(curves, shape, union, bytes(union), multiplicity)
