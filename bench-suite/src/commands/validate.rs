@@ -245,14 +245,6 @@ fn for_people(validation: &Validation, tokens: [f64; 2], curves: [f64; 2]) -> St
         "composed ms",
         "error",
     ];
-    let parts = validation.rows.iter().map(|row| {
-        let named = [row.format.to_string(), row.policy.clone(), row.scorer.to_owned(), row.context.to_string()];
-        let decoded = |part: &PartRow| part.measured_ms.map_or_else(|| "-".to_owned(), ms);
-        let both = row.parts.iter().map(|part| format!("{} / {}", decoded(part), ms(part.composed_ms)));
-        named.into_iter().chain([row.threads.to_string()]).chain(both).collect()
-    });
-    let mut parts_header = vec!["format", "policy", "scored by", "context", "threads"];
-    parts_header.extend(Part::ALL.map(Part::name));
     let on_gpu = if validation.rows.iter().any(|row| row.isa == CUDA) { ON_GPU } else { "" };
     let goal = |errors: [f64; 2], goals: [f64; 2]| {
         let [median, p90] = errors.map(percent);
@@ -260,11 +252,35 @@ fn for_people(validation: &Validation, tokens: [f64; 2], curves: [f64; 2]) -> St
     };
     format!(
         "{}error: composed over decoded, below 0 where the real token took longer; both from the same rounds.\n\n\
-         {on_gpu}{}decoded / composed, milliseconds of a token\n\n\
+         {on_gpu}{}\n\
          tokens: {}\npoints of curves, each from the others: {}\n",
         table(&header, 3, rows),
-        table(&parts_header, 3, parts),
+        parts_for_people(&validation.rows),
         goal(tokens, TOKEN_GOALS),
         goal(curves, CURVE_GOALS),
     )
+}
+
+/// Parts that some token has; beside what they were composed to what they took, where anything told them apart.
+fn parts_for_people(rows: &[Row]) -> String {
+    let told = rows.iter().flat_map(|row| &row.parts).any(|part| part.measured_ms.is_some());
+    let has = |part: &Part| {
+        let mut own = rows.iter().flat_map(|row| &row.parts).filter(|own| own.part == *part);
+        own.any(|own| own.measured_ms.is_some() || own.composed_ms > 0.0)
+    };
+    let shown: Vec<Part> = Part::ALL.into_iter().filter(has).collect();
+    let cell = |part: &PartRow| {
+        let ms = |value: f64| format!("{value:.2}");
+        let decoded = || part.measured_ms.map_or_else(|| "-".to_owned(), ms);
+        if told { format!("{} / {}", decoded(), ms(part.composed_ms)) } else { ms(part.composed_ms) }
+    };
+    let lines = rows.iter().map(|row| {
+        let named = [row.format.to_string(), row.policy.clone(), row.scorer.to_owned(), row.context.to_string()];
+        let cells = row.parts.iter().filter(|part| shown.contains(&part.part)).map(cell);
+        named.into_iter().chain([row.threads.to_string()]).chain(cells).collect()
+    });
+    let mut header = vec!["format", "policy", "scored by", "context", "threads"];
+    header.extend(shown.iter().map(|part| part.name()));
+    let what = if told { "decoded / composed" } else { "composed" };
+    format!("{}{what}, milliseconds of a token\n", table(&header, 3, lines))
 }
