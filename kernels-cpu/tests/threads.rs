@@ -5,13 +5,14 @@
 mod support;
 
 use half::f16;
-use kernels_cpu::{Activation, Cpu, Gating, Matrix};
+use kernels_cpu::{Activation, Cpu, Format, Gating, Matrix, synthetic::Random};
 use proptest::prelude::*;
 use support::{
     bits,
     cases::{Case, Layer, cases},
     kernels::runnable_kernels,
     some,
+    weights::{Spread, numbers},
 };
 
 /// Every operator's results, and how many neurons the gate let through.
@@ -54,6 +55,32 @@ proptest! {
                 let cpu = tested.cpu(threads);
                 prop_assert_eq!(&results(cpu, &layer), &one, "{} on {} threads", tested, threads);
                 prop_assert_eq!(&cpu.install(|| results(cpu, &layer)), &one, "{} in a session of {}", tested, threads);
+            }
+        }
+    }
+
+    /// Lists that fall into as many pieces as any: pieces that met in one sum would meet in another order now and then.
+    /// How a list falls does not depend on the format.
+    #[test]
+    fn pieces_of_long_lists_meet_in_one_order(
+        case in cases(),
+        (rows, blocks) in if cfg!(miri) { (8..12_usize, 1..2_usize) } else { (1000..1500_usize, 4..9_usize) },
+    ) {
+        let case = Case { rows, blocks, density: 1.0, x: Spread::Even, weights: Spread::Even, ..case };
+        for tested in runnable_kernels().into_iter().filter(|tested| tested.format() == Format::F32) {
+            let layer = case.layer(tested.format());
+            let h = numbers(layer.active.len(), Spread::Even, &mut Random::new(case.seed));
+            let sum = |cpu: &Cpu| {
+                let mut y = vec![0.0; layer.x.len()];
+                cpu.down(&layer.down.view(), &h, &layer.active, &mut y).map(|()| bits(&y))
+            };
+            let one = sum(tested.cpu(1)).unwrap();
+            for threads in [2, 3, 5] {
+                let cpu = tested.cpu(threads);
+                for _ in 0..8 {
+                    let again = cpu.install(|| sum(cpu)).unwrap();
+                    prop_assert_eq!(&again, &one, "{} on {} threads", tested, threads);
+                }
             }
         }
     }
