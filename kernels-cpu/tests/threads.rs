@@ -67,7 +67,7 @@ proptest! {
         (rows, blocks) in if cfg!(miri) { (8..12_usize, 1..2_usize) } else { (1000..1500_usize, 4..9_usize) },
     ) {
         let case = Case { rows, blocks, density: 1.0, x: Spread::Even, weights: Spread::Even, ..case };
-        for tested in runnable_kernels().into_iter().filter(|tested| tested.format() == Format::F32) {
+        for tested in runnable_kernels().iter().filter(|tested| tested.format() == Format::F32) {
             let layer = case.layer(tested.format());
             let h = numbers(layer.active.len(), Spread::Even, &mut Random::new(case.seed));
             let sum = |cpu: &Cpu| {
