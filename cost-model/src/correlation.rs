@@ -1,6 +1,6 @@
 //! How closely two quantities go together: by rank, by pairs, and in proportion.
 
-use crate::number::ordinal;
+use crate::number::{ordinal, paired};
 
 /// Fewest pairs of which a correlation says anything.
 const FEWEST: usize = 3;
@@ -55,7 +55,7 @@ pub fn spearman(x: &[f64], y: &[f64]) -> Result<f64, CorrelationError> {
 pub fn kendall(x: &[f64], y: &[f64]) -> Result<f64, CorrelationError> {
     check(x, y)?;
     // Of a pair, x in the upper half: whole numbers sort several times as fast.
-    let pair = |(x, y): (&f64, &f64)| u128::from(rank_key(*x)) << u64::BITS | u128::from(rank_key(*y));
+    let pair = |(x, y): (&f64, &f64)| paired(rank_key(*x), rank_key(*y));
     let mut pairs: Vec<u128> = x.iter().zip(y).map(pair).collect();
     pairs.sort_unstable();
     let tied_x = tied_pairs(&pairs, |pair| pair >> u64::BITS);
@@ -144,7 +144,7 @@ fn sort_counting_exchanges(values: &mut [u64]) -> u64 {
 /// Ranks from 1; equal values share the mean of the ranks they occupy.
 pub(crate) fn middle_ranks(values: &[f64]) -> Vec<f64> {
     // Each with its index in the lower half.
-    let indexed = |(index, value): (usize, &f64)| u128::from(rank_key(*value)) << u64::BITS | index as u128;
+    let indexed = |(index, value): (usize, &f64)| paired(rank_key(*value), index as u64);
     let mut order: Vec<u128> = values.iter().enumerate().map(indexed).collect();
     order.sort_unstable();
     let mut ranks = vec![0.0; values.len()];

@@ -63,9 +63,25 @@ pub(crate) fn ordinal(value: f64) -> u64 {
     if bits & sign == 0 { bits | sign } else { !bits }
 }
 
+/// Both in one: pairs are ordered by the first, then by the second.
+pub(crate) fn paired(first: u64, second: u64) -> u128 {
+    (u128::from(first) << u64::BITS) | u128::from(second)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+    use proptest::prelude::*;
+
+    proptest! {
+        #[test]
+        fn pairs_of_ordinals_are_ordered_as_pairs_of_values(a: [f64; 2], b: [f64; 2], same in any::<bool>()) {
+            let b = if same { [a[0], b[1]] } else { b };
+            let pair = |[first, second]: [f64; 2]| paired(ordinal(first), ordinal(second));
+            let order = a[0].total_cmp(&b[0]).then(a[1].total_cmp(&b[1]));
+            prop_assert_eq!(pair(a).cmp(&pair(b)), order);
+        }
+    }
 
     #[test]
     fn lists_read_as_sentences_do() {

@@ -354,7 +354,8 @@ __device__ __forceinline__ uint32_t tally_of(const uint32_t (&keys)[OWN], uint32
   return tally;
 }
 
-// The sum of what earlier warps of the block have; `to_lane` is up to each lane of this one.
+// Tells the block what this warp has in all, `to_lane` being up to each lane. A lane gets what the warp of
+// its number has, 0 unless that is an earlier one: their sum is what stands before this warp.
 __device__ __forceinline__ uint32_t tally_before(uint32_t to_lane, TopKShared& s) {
   if (lane_id() == WARP - 1) s.tallies[warp_id()] = to_lane;
   __syncthreads();

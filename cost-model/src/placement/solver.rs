@@ -20,7 +20,7 @@
 
 use std::ops::Range;
 
-use crate::number::ordinal;
+use crate::number::{ordinal, paired};
 
 /// The bound starts this far from the lower bound, as a share of the way to the best known path,
 const FIRST_REACH: f64 = 1.0 / 16384.0;
@@ -348,7 +348,7 @@ impl Extensions<'_> {
             }
         });
         // Stable: what is as large and as dear stays in the order in which it came.
-        offers.sort_by_key(|offer: &Partial| (u128::from(offer.bytes) << u64::BITS) | u128::from(ordinal(offer.cost)));
+        offers.sort_by_key(|offer: &Partial| paired(offer.bytes, ordinal(offer.cost)));
         let mut least = f64::INFINITY;
         offers.retain(|offer| {
             let keep = offer.cost < least;
