@@ -16,6 +16,7 @@ use crate::{
     input::Input,
     registry::{Kernel, fastest, kernel},
     scalar,
+    stretches::{parts, stretches},
     team::Team,
 };
 
@@ -31,12 +32,6 @@ pub struct Cpu {
     /// Memory of FFNs that ran, for those to come.
     scratch: Mutex<Vec<Scratch>>,
 }
-
-/// Tasks per thread when rows are dealt out: enough that a slow core does not hold the others up, few enough that
-/// a task is still hundreds of kilobytes of weights.
-pub(crate) const TASKS_PER_THREAD: usize = 16;
-/// Rows of a task are a multiple of this: whole groups of every row kernel.
-pub(crate) const MIN_ROWS: usize = 8;
 
 impl Cpu {
     /// As [`Cpu::with_threads`], on all cores.
@@ -113,11 +108,11 @@ impl Cpu {
         check_length("out", out, active.len())?;
         check_active(active, w.rows())?;
         let (kernel, input) = self.prepared(w, x);
-        let rows = self.rows_per_task(active.len());
         let bytes = active.len() * w.row_bytes();
-        self.each(bytes, active.chunks(rows).zip(out.chunks_mut(rows)), |(active, out)| {
+        let stretches = stretches(active.len(), self.threads());
+        self.each(bytes, stretches.clone().zip(parts(out, stretches)), |(stretch, out)| {
             // SAFETY: lengths and indices were checked above, the instruction set in `with`; `prepared` made the input.
-            unsafe { (kernel.gemv)(w, active, &input, out) };
+            unsafe { (kernel.gemv)(w, &active[stretch], &input, out) };
         });
         Ok(())
     }
@@ -142,11 +137,11 @@ impl Cpu {
         check_length("h", h, active.len())?;
         check_active(active, gate.rows())?;
         let (kernel, input) = self.prepared(gate, x);
-        let rows = self.rows_per_task(active.len());
         let bytes = 2 * active.len() * gate.row_bytes();
-        self.each(bytes, active.chunks(rows).zip(h.chunks_mut(rows)), |(active, h)| {
+        let stretches = stretches(active.len(), self.threads());
+        self.each(bytes, stretches.clone().zip(parts(h, stretches)), |(stretch, h)| {
             // SAFETY: as in `gemv`.
-            unsafe { (kernel.gate_up)([gate, up], activation, active, &input, h) };
+            unsafe { (kernel.gate_up)([gate, up], activation, &active[stretch], &input, h) };
         });
         Ok(())
     }
@@ -186,9 +181,10 @@ impl Cpu {
     /// task's share). Timed over a buffer far larger than the caches this is the machine's read bandwidth, the
     /// roof that every kernel is held against.
     pub fn read_all(&self, bytes: &[u8]) -> u64 {
-        let share = bytes.len().div_ceil(self.threads() * TASKS_PER_THREAD).next_multiple_of(4096).max(4096);
+        const PAGE: usize = 4096;
         let sum = AtomicU64::new(0);
-        self.each(bytes.len(), bytes.chunks(share), |share| {
+        self.each(bytes.len(), stretches(bytes.len().div_ceil(PAGE), self.threads()), |pages| {
+            let share = &bytes[pages.start * PAGE..bytes.len().min(pages.end * PAGE)];
             sum.fetch_xor(self.checksum(share), Ordering::Relaxed);
         });
         sum.into_inner()
@@ -207,7 +203,7 @@ impl Cpu {
     }
 
     /// Runs `task` on each of `parts`, which read `bytes` together, shared between the threads where that is worth it.
-    pub fn each<T>(&self, bytes: usize, parts: impl Iterator<Item = T> + Send, task: impl Fn(T) + Sync + Send) {
+    pub fn each<T: Send>(&self, bytes: usize, parts: impl Iterator<Item = T> + Send, task: impl Fn(T) + Sync + Send) {
         self.team.each(bytes, parts, task);
     }
 
@@ -222,10 +218,6 @@ impl Cpu {
 
     pub(crate) fn keep_scratch(&self, scratch: Scratch) {
         self.scratch.lock().unwrap_or_else(PoisonError::into_inner).push(scratch);
-    }
-
-    pub(crate) fn rows_per_task(&self, active: usize) -> usize {
-        active.div_ceil(self.threads() * TASKS_PER_THREAD).next_multiple_of(MIN_ROWS).max(MIN_ROWS)
     }
 }
 

@@ -12,14 +12,15 @@
 
 use crate::{
     Cpu, Matrix,
-    ffn::{GROUP, STRETCH_BYTES, cuts},
+    ffn::{Cuts, STRETCH_BYTES},
+    stretches::GROUP,
 };
 
 /// The most pieces, and the least active neurons of one.
 const PIECES: usize = 8;
 const PIECE_ROWS: usize = 128;
-/// Tasks a thread.
-const TASKS: usize = 4;
+/// A part of the time that threads may stand idle while others do the last tasks, were all tasks alike: one in this many.
+const IDLE: usize = 8;
 /// Ranges of columns start at multiples of this: whole blocks, whole cache lines.
 const COLUMN_STEP: usize = 64;
 
@@ -53,7 +54,8 @@ impl Cpu {
         if cols == 0 {
             return;
         }
-        let ranges = (TASKS * self.threads()).div_ceil(PIECES);
+        let longest = tokens.iter().map(|token| token.rows.len()).max().unwrap_or(0);
+        let ranges = ranges(longest.div_ceil(piece_len(longest)), self.threads());
         let width = cols.div_ceil(ranges).next_multiple_of(COLUMN_STEP);
         let ranges = cols.div_ceil(width);
 
@@ -77,11 +79,11 @@ impl Cpu {
             }
         }
         let stretch = (STRETCH_BYTES / w.row_bytes().div_ceil(ranges).max(1)).max(GROUP);
-        let stretches: Vec<Vec<Vec<usize>>> = pieces
+        let cuts: Vec<Cuts> = pieces
             .iter()
             .map(|piece| {
                 let lists: Vec<&[u32]> = piece.iter().map(|part| part.rows).collect();
-                cuts(&lists, w.rows(), if lists.len() == 1 { usize::MAX } else { stretch })
+                Cuts::new(&lists, w.rows(), |left| if lists.len() == 1 { left } else { stretch })
             })
             .collect();
 
@@ -90,9 +92,9 @@ impl Cpu {
             if task.piece > 0 {
                 task.sums.iter_mut().for_each(|sum| sum.fill(0.0));
             }
-            for ends in stretches[task.piece].windows(2) {
+            for (from, to) in cuts[task.piece].stretches() {
                 for (i, (sum, Part { rows, h })) in task.sums.iter_mut().zip(&pieces[task.piece]).enumerate() {
-                    let part = ends[0][i]..ends[1][i];
+                    let part = from[i]..to[i];
                     let columns = task.first_column..task.first_column + sum.len();
                     // SAFETY: the callers checked lengths and indices, `Cpu::with` the instruction set; the range is
                     // within the row and starts and ends on whole blocks because `width` and the row do.
@@ -111,8 +113,35 @@ impl Cpu {
     }
 }
 
+/// Into how many ranges the columns fall: no more than it takes to give each of `threads` about as much to do, since every
+/// range starts every row again.
+fn ranges(pieces: usize, threads: usize) -> usize {
+    let fair = |ranges: &usize| {
+        let tasks = pieces.max(1) * ranges;
+        let done_meanwhile = tasks.div_ceil(threads) * threads;
+        (done_meanwhile - tasks) * IDLE <= done_meanwhile
+    };
+    (1..threads).find(fair).unwrap_or(threads)
+}
+
 /// Active neurons of a piece: whole groups, so that kernels form the groups that they form over the whole list.
 fn piece_len(rows: usize) -> usize {
     let pieces = (rows / PIECE_ROWS).clamp(1, PIECES);
     rows.div_ceil(pieces).next_multiple_of(GROUP).max(GROUP)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn columns_are_split_only_where_pieces_do_not_go_round() {
+        assert_eq!([(8, 1), (8, 2), (8, 4), (8, 8), (5, 5)].map(|(pieces, threads)| ranges(pieces, threads)), [1; 5]);
+        assert_eq!([(8, 16), (1, 2), (5, 2), (4, 8)].map(|(pieces, threads)| ranges(pieces, threads)), [2; 4]);
+        assert_eq!([(8, 64), (0, 3)].map(|(pieces, threads)| ranges(pieces, threads)), [7, 3]);
+        for (pieces, threads) in (1..=PIECES).flat_map(|pieces| (1..=64).map(move |threads| (pieces, threads))) {
+            let tasks = pieces * ranges(pieces, threads);
+            assert!(tasks.div_ceil(threads) * threads * (IDLE - 1) <= tasks * IDLE, "{pieces} {threads}");
+        }
+    }
 }

@@ -13,9 +13,16 @@
 //!                          stretch 0       stretch 1
 //! ```
 
+use std::mem;
+
 use crate::{
-    Activation, Cpu, Error, Matrix, active::check_active, cpu::check_length, down::Hidden, input::Input,
+    Activation, Cpu, Error, Matrix,
+    active::check_active,
+    cpu::check_length,
+    down::Hidden,
+    input::Input,
     registry::Kernel,
+    stretches::{self, GROUP},
 };
 
 /// The three matrices of a gated FFN, one row per neuron in each, and how they are used.
@@ -215,33 +222,29 @@ impl Cpu {
     /// Deals out the rows that tokens name, stretch by stretch: `task` is given what a token brought, those of its rows
     /// that lie in the stretch, and the part of its output that belongs to them. A stretch is a thread's task for one
     /// token, what caches hold for several; a row is `row_bytes` to read.
-    fn each_stretch<T: Sync>(
+    fn each_stretch<T: Send + Sync>(
         &self,
         neurons: usize,
         row_bytes: usize,
-        tokens: Vec<(T, &[u32], &mut [f32])>,
+        mut tokens: Vec<(T, &[u32], &mut [f32])>,
         task: impl Fn(&T, &[u32], &mut [f32]) + Sync + Send,
     ) {
         let lists: Vec<&[u32]> = tokens.iter().map(|token| token.1).collect();
-        let longest = lists.iter().map(|list| list.len()).max().unwrap_or(0);
         let cached = if tokens.len() == 1 { usize::MAX } else { (STRETCH_BYTES / row_bytes.max(1)).max(GROUP) };
-        let cuts = cuts(&lists, neurons, self.rows_per_task(longest).min(cached));
+        let cuts = Cuts::new(&lists, neurons, |left| stretches::next(left, self.threads()).min(cached));
         let bytes = lists.iter().map(|list| list.len() * row_bytes).sum();
-        let mut stretches: Vec<Vec<Share<'_>>> = Vec::new();
-        stretches.resize_with(cuts.len() - 1, Vec::new);
-        let mut brought = Vec::new();
-        for (token, (what, active, mut out)) in tokens.into_iter().enumerate() {
-            brought.push(what);
-            for (stretch, ends) in cuts.windows(2).enumerate() {
-                let part = ends[0][token]..ends[1][token];
-                let (own, rest) = out.split_at_mut(part.len());
-                stretches[stretch].push(Share { token, active: &active[part], out: own });
-                out = rest;
+        let mut shares = Vec::with_capacity(cuts.ends.len());
+        for (from, to) in cuts.stretches() {
+            for (token, (_, active, out)) in tokens.iter_mut().enumerate() {
+                let part = from[token]..to[token];
+                let (own, rest) = mem::take(out).split_at_mut(part.len());
+                *out = rest;
+                shares.push(Share { token, active: &active[part], out: own });
             }
         }
-        self.each(bytes, stretches.into_iter(), |shares| {
+        self.each(bytes, shares.chunks_mut(tokens.len().max(1)), |shares| {
             for share in shares {
-                task(&brought[share.token], share.active, share.out);
+                task(&tokens[share.token].0, share.active, share.out);
             }
         });
     }
@@ -254,33 +257,49 @@ struct Share<'a> {
     out: &'a mut [f32],
 }
 
-/// Parts of a list start at multiples of this: kernels then form the groups that they form over the whole list.
-pub(crate) const GROUP: usize = 8;
+/// Where lists of rows are cut into stretches, all lists near the same row.
+pub(crate) struct Cuts {
+    lists: usize,
+    /// From the start to the end, a position in each list.
+    ends: Vec<usize>,
+}
 
-/// Where to cut lists of rows into stretches of about `rows` rows that any of them names: for each cut, from the start
-/// to the end, the position in each list. All lists are cut near the same row.
-pub(crate) fn cuts(lists: &[&[u32]], neurons: usize, rows: usize) -> Vec<Vec<usize>> {
-    let mut cuts = vec![vec![0; lists.len()]];
-    if let [list] = lists {
-        cuts.extend((0..list.len()).step_by(rows.min(list.len().max(1))).skip(1).map(|position| vec![position]));
-    } else {
-        let mut named = vec![0_u64; neurons.div_ceil(64)];
-        for &row in lists.iter().copied().flatten() {
-            named[row as usize / 64] |= 1 << (row % 64);
-        }
-        let mut count = 0;
-        for (word, bits) in named.iter().enumerate() {
-            count += bits.count_ones() as usize;
-            if count >= rows {
-                count = 0;
-                let end = 64 * (word as u32 + 1);
-                let position = |list: &&[u32]| list.partition_point(|&row| row < end) / GROUP * GROUP;
-                cuts.push(lists.iter().map(position).collect());
+impl Cuts {
+    /// Stretches of about `next(left)` rows that any of the lists names, where `left` such rows are left.
+    pub(crate) fn new(lists: &[&[u32]], neurons: usize, next: impl Fn(usize) -> usize) -> Self {
+        let mut ends = vec![0; lists.len()];
+        if let [list] = lists {
+            let mut position = 0;
+            while position < list.len() {
+                position += next(list.len() - position).clamp(1, list.len() - position);
+                ends.push(position);
             }
+        } else {
+            let mut named = vec![0_u64; neurons.div_ceil(64)];
+            for &row in lists.iter().copied().flatten() {
+                named[row as usize / 64] |= 1 << (row % 64);
+            }
+            let mut left: usize = named.iter().map(|bits| bits.count_ones() as usize).sum();
+            let (mut count, mut rows) = (0, next(left));
+            for (word, bits) in named.iter().enumerate() {
+                count += bits.count_ones() as usize;
+                if count >= rows && count < left {
+                    left -= count;
+                    (count, rows) = (0, next(left));
+                    let end = 64 * (word as u32 + 1);
+                    ends.extend(lists.iter().map(|list| list.partition_point(|&row| row < end) / GROUP * GROUP));
+                }
+            }
+            ends.extend(lists.iter().map(|list| list.len()));
         }
+        Self { lists: lists.len(), ends }
     }
-    cuts.push(lists.iter().map(|list| list.len()).collect());
-    cuts
+
+    /// Each stretch, by the positions in each list where it begins and ends.
+    pub(crate) fn stretches(&self) -> impl Iterator<Item = (&[usize], &[usize])> {
+        let ends = self.ends.chunks(self.lists.max(1));
+        ends.clone().zip(ends.skip(1))
+    }
 }
 
 impl Scratch {
@@ -310,20 +329,23 @@ mod tests {
     fn lists_are_cut_near_the_same_rows_and_lose_none() {
         let a: Vec<u32> = (0..1000).step_by(3).collect();
         let b: Vec<u32> = (100..900).step_by(2).collect();
-        let cuts = cuts(&[&a, &b, &[]], 1000, 100);
-        assert_eq!(cuts.first(), Some(&vec![0, 0, 0]));
-        assert_eq!(cuts.last(), Some(&vec![a.len(), b.len(), 0]));
-        assert!(cuts.len() > 4);
-        for pair in cuts.windows(2) {
-            assert!((0..3).all(|list| pair[0][list] <= pair[1][list]));
-        }
-        for cut in &cuts[1..cuts.len() - 1] {
+        let cuts = Cuts::new(&[&a, &b, &[]], 1000, |_| 100);
+        let stretches: Vec<_> = cuts.stretches().collect();
+        assert!(stretches.len() > 3);
+        assert_eq!(stretches.first().map(|(from, _)| *from), Some(&[0; 3][..]));
+        assert_eq!(stretches.last().map(|(_, to)| *to), Some(&[a.len(), b.len(), 0][..]));
+        for pair in stretches.windows(2) {
+            let (_, cut) = pair[0];
+            assert_eq!(cut, pair[1].0, "stretches follow each other");
             assert!(cut.iter().all(|position| position % GROUP == 0));
             // Rounding down to a group moves a cut by at most seven of the list's rows.
             let (row_a, row_b) = (a[cut[0]], b.get(cut[1]).copied().unwrap_or(1000));
             assert!(row_a.abs_diff(row_b) <= 64 + 8 * 3 || !(100..=900).contains(&row_a), "{row_a} {row_b}");
         }
-        assert_eq!(super::cuts(&[&a], 1000, 8).len(), a.len().div_ceil(8) + 1);
-        assert_eq!(super::cuts(&[&[]], 1000, 8), [[0], [0]]);
+        assert!(stretches.iter().all(|(from, to)| (0..3).all(|list| from[list] <= to[list])));
+        assert_eq!(Cuts::new(&[&a], 1000, |_| 8).stretches().count(), a.len().div_ceil(8));
+        assert_eq!(Cuts::new(&[&[]], 1000, |_| 8).stretches().count(), 0);
+        assert_eq!(Cuts::new(&[&[], &[]], 1000, |_| 8).stretches().count(), 1);
+        assert_eq!(Cuts::new(&[], 1000, |_| 8).stretches().count(), 0);
     }
 }

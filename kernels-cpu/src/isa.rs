@@ -71,14 +71,19 @@ impl Isa {
     /// Programmer's Manual, volume 3, CPUID function 8000_001Ah: FP512 not set).
     #[cfg(target_arch = "x86_64")]
     pub(crate) fn halves_512_bits() -> bool {
-        use std::arch::x86_64::{__cpuid, CpuidResult};
+        use std::arch::x86_64::__cpuid;
         const OPTIMISATIONS: u32 = 0x8000_001a;
-        const AUTHENTIC_AMD: [u32; 3] = [0x6874_7541, 0x6974_6e65, 0x444d_4163];
         const FP512: u32 = 1 << 3;
+        Self::is_amd() && __cpuid(0x8000_0000).eax >= OPTIMISATIONS && __cpuid(OPTIMISATIONS).eax & FP512 == 0
+    }
+
+    /// Whether this is a processor of AMD.
+    #[cfg(target_arch = "x86_64")]
+    pub(crate) fn is_amd() -> bool {
+        use std::arch::x86_64::{__cpuid, CpuidResult};
+        const AUTHENTIC_AMD: [u32; 3] = [0x6874_7541, 0x6974_6e65, 0x444d_4163];
         let CpuidResult { ebx, ecx, edx, .. } = __cpuid(0);
         [ebx, edx, ecx] == AUTHENTIC_AMD
-            && __cpuid(0x8000_0000).eax >= OPTIMISATIONS
-            && __cpuid(OPTIMISATIONS).eax & FP512 == 0
     }
 
     /// Itself, where this processor can run it.

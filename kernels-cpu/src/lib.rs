@@ -49,6 +49,7 @@ mod avx2;
 mod avx512;
 #[cfg(target_arch = "x86_64")]
 mod avx512vnni;
+mod board;
 mod buffer;
 mod cpu;
 mod down;
@@ -62,6 +63,7 @@ mod registry;
 #[cfg(target_arch = "x86_64")]
 mod rows;
 mod scalar;
+mod stretches;
 pub mod synthetic;
 mod team;
 

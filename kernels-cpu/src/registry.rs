@@ -160,6 +160,23 @@ macro_rules! kernel {
     };
 }
 
+/// A kernel that multiplies bytes: x in its dot products, h in its accumulation, both in two digits.
+#[cfg(target_arch = "x86_64")]
+macro_rules! vnni_kernel {
+    ($format:ident) => {
+        Kernel {
+            isa: Isa::Avx512Vnni,
+            format: Format::$format,
+            extra: Extra::Nothing,
+            form: <avx512vnni::$format as avx512vnni::Blocks>::FORM,
+            hidden_rounding: ROUNDING,
+            gemv: avx512vnni::dot_blocks::gemv::<avx512vnni::$format>,
+            gate_up: avx512vnni::dot_blocks::gate_up::<avx512vnni::$format>,
+            accumulate: avx512vnni::accumulate_blocks::accumulate::<avx512vnni::$format>,
+        }
+    };
+}
+
 /// Every kernel of this build. On processors other than x86-64 only the scalar ones exist.
 pub static KERNELS: &[Kernel] = &[
     scalar_kernel(Format::F32),
@@ -199,24 +216,9 @@ pub static KERNELS: &[Kernel] = &[
         accumulate: avx512::accumulate_float::accumulate::<avx512::Bf16>,
     },
     #[cfg(target_arch = "x86_64")]
-    kernel!(
-        Avx512Vnni,
-        Q8_0,
-        <avx512vnni::Q8_0 as avx512vnni::Blocks>::FORM,
-        avx512vnni::dot_blocks,
-        avx512::accumulate_blocks
-    ),
+    vnni_kernel!(Q8_0),
     #[cfg(target_arch = "x86_64")]
-    Kernel {
-        isa: Isa::Avx512Vnni,
-        format: Format::Q4_0,
-        extra: Extra::Nothing,
-        form: <avx512vnni::Q4_0 as avx512vnni::Blocks>::FORM,
-        hidden_rounding: ROUNDING,
-        gemv: avx512vnni::dot_blocks::gemv::<avx512vnni::Q4_0>,
-        gate_up: avx512vnni::dot_blocks::gate_up::<avx512vnni::Q4_0>,
-        accumulate: avx512vnni::accumulate_q4_0::accumulate,
-    },
+    vnni_kernel!(Q4_0),
 ];
 
 /// The best kernel for `format` among those of `isa` and plainer ones; the last resort is scalar.

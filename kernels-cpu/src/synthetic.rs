@@ -7,7 +7,7 @@ use rayon::prelude::*;
 
 use crate::{
     Error, Format, Matrix, WeightBuffer,
-    cpu::{MIN_ROWS, TASKS_PER_THREAD},
+    stretches::{parts, stretches},
 };
 
 /// A sequence of pseudo-random numbers: SplitMix64 (Steele, Lea, Flood, OOPSLA 2014).
@@ -76,24 +76,23 @@ impl OwnedMatrix {
         Self::stacked(format, 3, neurons, cols, seed)
     }
 
-    fn stacked(format: Format, parts: usize, part_rows: usize, cols: usize, seed: u64) -> Result<Self, Error> {
+    fn stacked(format: Format, thirds: usize, part_rows: usize, cols: usize, seed: u64) -> Result<Self, Error> {
         let too_large = Error::TooLarge { format, rows: part_rows, cols };
-        let rows = part_rows.checked_mul(parts).ok_or_else(|| too_large.clone())?;
+        let rows = part_rows.checked_mul(thirds).ok_or_else(|| too_large.clone())?;
         let row_bytes = format.row_bytes(cols)?;
         let len = row_bytes.checked_mul(rows).ok_or(too_large)?;
         let mut buffer = WeightBuffer::zeroed(len)?;
-        let tasks = rayon::current_num_threads() * TASKS_PER_THREAD;
-        let stretch_rows = part_rows.div_ceil(tasks).next_multiple_of(MIN_ROWS).max(MIN_ROWS);
-        for part in 0..parts {
-            let bytes = &mut buffer.bytes_mut()[part * (len / parts)..][..len / parts];
+        for third in 0..thirds {
+            let bytes = &mut buffer.bytes_mut()[third * (len / thirds)..][..len / thirds];
             if bytes.is_empty() {
                 break;
             }
-            let stretches = bytes.par_chunks_mut(stretch_rows * row_bytes).enumerate().with_max_len(1);
-            stretches.for_each(|(stretch, bytes)| {
-                let first = part * part_rows + stretch * stretch_rows;
-                for (row, bytes) in bytes.chunks_mut(row_bytes).enumerate() {
-                    fill_row(format, seed ^ ((first + row) as u64) << 20, bytes);
+            let stretches = stretches(part_rows, rayon::current_num_threads());
+            let bytes = parts(bytes, stretches.clone().map(|rows| rows.start * row_bytes..rows.end * row_bytes));
+            let stretches: Vec<_> = stretches.zip(bytes).collect();
+            stretches.into_par_iter().with_max_len(1).for_each(|(rows, bytes)| {
+                for (row, bytes) in rows.zip(bytes.chunks_mut(row_bytes)) {
+                    fill_row(format, seed ^ ((third * part_rows + row) as u64) << 20, bytes);
                 }
             });
         }

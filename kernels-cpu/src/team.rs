@@ -8,7 +8,8 @@
 //!   others   |==gate,up==|==down==|. . . . . .|==gate,up==| ...      `.` looks for work, then naps in between
 //! ```
 //!
-//! Where there are as many threads as cores, each is bound to one.
+//! Where there are as many threads as cores, each is bound to one. What an operator shares out goes over a [`Board`]; rayon
+//! has the threads, and whatever else runs in a session goes over its queues.
 
 use std::{
     cell::Cell,
@@ -25,19 +26,22 @@ use rayon::{ThreadPool, ThreadPoolBuilder, Yield};
 #[cfg(target_os = "linux")]
 use rustix::thread::{CpuSet, sched_getaffinity, sched_setaffinity};
 
-use crate::Error;
+use crate::{Error, board::Board};
 
 /// How long a thread looks for work before it takes naps, and how long a nap is.
 const AWAKE: Duration = Duration::from_millis(5);
 const NAP: Duration = Duration::from_micros(50);
 /// To wake two threads and be woken by them takes as long as one thread needs for this much from memory: about 100 us.
 const WORTH_WAKING_BYTES: usize = 1 << 20;
-/// Looks between two looks at the clock.
+/// Looks between two looks at the clock, and between two at rayon's queues, which takes as long as some ten looks at the
+/// board.
 const LOOKS: u32 = 256;
+const LOOKS_AT_BOARD: u32 = 16;
 
 #[derive(Debug)]
 pub(crate) struct Team {
     pool: ThreadPool,
+    board: Board,
 }
 
 thread_local! {
@@ -54,7 +58,7 @@ impl Team {
             .start_handler(move |thread| bind(&cores, thread))
             .build()
             .map_err(|e| Error::System { what: "starting threads", reason: e.to_string() })?;
-        Ok(Self { pool })
+        Ok(Self { pool, board: Board::default() })
     }
 
     pub(crate) fn threads(&self) -> usize {
@@ -83,7 +87,7 @@ impl Team {
                 return f(&session);
             }
             rayon::scope(|scope| {
-                scope.spawn_broadcast(|_, _| session.look_for_work());
+                scope.spawn_broadcast(|_, _| session.look_for_work(&self.board));
                 let _lead = session.lead();
                 f(&session)
             })
@@ -99,21 +103,35 @@ impl Team {
     ///
     /// Each thread takes parts until there are none, and never waits for another in between: see
     /// [`Session::wait_for_all`].
-    pub(crate) fn each<T>(&self, bytes: usize, parts: impl Iterator<Item = T> + Send, task: impl Fn(T) + Sync + Send) {
+    pub(crate) fn each<T: Send>(
+        &self,
+        bytes: usize,
+        parts: impl Iterator<Item = T> + Send,
+        task: impl Fn(T) + Sync + Send,
+    ) {
         if self.leaves_alone(bytes) {
             return parts.for_each(task);
         }
-        let parts = Mutex::new(parts);
-        let next = || parts.lock().unwrap_or_else(PoisonError::into_inner).next();
+        let parts: Vec<Mutex<Option<T>>> = parts.map(|part| Mutex::new(Some(part))).collect();
+        let taken = AtomicUsize::new(0);
         let work = || {
-            while let Some(part) = next() {
-                task(part);
+            while let Some(part) = parts.get(taken.fetch_add(1, Ordering::Relaxed)) {
+                // Nobody else takes this part: the lock is never waited for.
+                if let Some(part) = part.lock().unwrap_or_else(PoisonError::into_inner).take() {
+                    task(part);
+                }
             }
         };
-        self.pool.scope(|scope| {
-            (1..self.threads()).for_each(|_| scope.spawn(|_| work()));
-            work();
-        });
+        let shared = match rayon::current_thread_index() {
+            None => self.install_at_once(|| self.board.share(&work)),
+            Some(_) => LEADS.get() && self.board.share(&work),
+        };
+        if !shared {
+            self.pool.scope(|scope| {
+                (1..self.threads()).for_each(|_| scope.spawn(|_| work()));
+                work();
+            });
+        }
     }
 }
 
@@ -175,13 +193,14 @@ impl Session {
 
     /// Takes whatever work the pool has until the session is over. The leader comes by here too, when it waits for
     /// the others, and so may the leader of another session: both have their own work to return to.
-    fn look_for_work(&self) {
+    fn look_for_work(&self, board: &Board) {
         self.arrived.fetch_add(1, Ordering::Relaxed);
+        let mut joined = 0;
         let mut idle_since = Instant::now();
         while !LEADS.get() && !self.over.load(Ordering::Relaxed) {
-            let worked = (0..LOOKS).any(|_| {
+            let worked = (0..LOOKS).any(|look| {
                 spin_loop();
-                rayon::yield_now() == Some(Yield::Executed)
+                board.join(&mut joined) || (look % LOOKS_AT_BOARD == 0 && rayon::yield_now() == Some(Yield::Executed))
             });
             if worked {
                 idle_since = Instant::now();

@@ -36,7 +36,7 @@ pub(crate) unsafe fn accumulate<B: Blocks>(
     // SAFETY: `active` is in range and `columns` within the row, so the blocks of `y` lie `offset` bytes into each row.
     unsafe {
         let rows = ActiveRows::new(w, active);
-        rows.prefetch_first::<8>(offset, AHEAD);
+        rows.prefetch_first::<8>(offset, AHEAD.min(y.len() / BLOCK * B::BYTES));
         in_whole_groups!(rows, |group| add_rows::<B, _>(&group, offset, h, y));
     }
 }

@@ -16,10 +16,10 @@ use std::{arch::x86_64::*, ops::Range};
 use super::float::{Float, first};
 use crate::{
     Matrix,
-    rows::{ActiveRows, Group, in_whole_groups, prefetch_each},
+    rows::{ActiveRows, Group, PAIR, in_whole_groups},
 };
 
-const STEP: usize = 128;
+const STEP: usize = PAIR;
 const AHEAD: usize = 2048;
 
 /// # Safety
@@ -37,7 +37,7 @@ pub(crate) unsafe fn accumulate<F: Float>(
     // SAFETY: `active` is in range and `columns` within the row, so `y.len()` weights lie `offset` bytes into each row.
     unsafe {
         let rows = ActiveRows::new(w, active);
-        rows.prefetch_first::<8>(offset, AHEAD);
+        rows.prefetch_first::<8>(offset, AHEAD.min(y.len() * F::BYTES));
         in_whole_groups!(rows, |group| add_rows::<F, _>(&group, offset, h, y));
     }
 }
@@ -54,11 +54,11 @@ unsafe fn add_rows<F: Float, const R: usize>(group: &Group<R>, offset: usize, h:
     unsafe {
         let row = group.row.map(|p| p.add(offset));
         for step in 0..steps - ahead {
-            prefetch_each(&row, (step + ahead) * STEP);
+            group.prefetch_pair(&row, (step + ahead) * STEP);
             add_step::<F, R>(&row, step * STEP, &h, body);
         }
         for step in 0..ahead {
-            prefetch_each(&group.next, offset + step * STEP);
+            group.prefetch_pair(&group.next, offset + step * STEP);
             add_step::<F, R>(&row, (steps - ahead + step) * STEP, &h, body);
         }
         for (part, y) in tail.chunks_mut(8).enumerate() {

@@ -1,15 +1,17 @@
 //! Reads every byte once and folds it into a checksum: the read-bandwidth roof.
 //!
 //! ```text
-//!   bytes  [stream 0 -->      |stream 1 -->      |stream 2 -->      |stream 3 -->      ]
+//!   bytes  [stream 0 -->   . . . pf          |stream 1 -->   . . . pf          ]
 //! ```
-//! Four forward streams, as the row kernels have, so that the roof is what this access pattern could reach.
+//! Two forward streams: of one to eight streams, prefetched at distances from none to 8 KiB, the best on a Xeon (Emerald
+//! Rapids, sixteen cores: 162 GB/s; four streams 138) and within 1 % of the best on Zen 4.
 
 use std::arch::x86_64::*;
 
 use crate::{rows::prefetch, scalar};
 
-const STREAMS: usize = 4;
+const STREAMS: usize = 2;
+const AHEAD: usize = 2048;
 
 /// # Safety
 /// The processor has AVX2.
@@ -23,7 +25,7 @@ pub(crate) unsafe fn checksum(bytes: &[u8]) -> u64 {
             // SAFETY: line `line` of stream `s` lies within `streams`.
             let (low, high) = unsafe {
                 let at = streams.as_ptr().add((s * lines + line) * 64);
-                prefetch(at.wrapping_add(1024));
+                prefetch(at.wrapping_add(AHEAD));
                 (_mm256_loadu_si256(at.cast()), _mm256_loadu_si256(at.add(32).cast()))
             };
             sum[2 * s] = _mm256_xor_si256(sum[2 * s], low);

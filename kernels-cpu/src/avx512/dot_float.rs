@@ -16,11 +16,11 @@ use std::arch::x86_64::*;
 use super::float::Float;
 use crate::{
     input::Input,
-    rows::{Group, prefetch_each, row_operators},
+    rows::{Group, PAIR, row_operators},
 };
 
 const ROWS: usize = 8;
-const STEP: usize = 128;
+const STEP: usize = PAIR;
 const AHEAD: usize = 2048;
 
 row_operators!("avx512f,avx512bw,avx512vl,f16c", <F: Float>, ROWS, AHEAD, dot_rows::<F, ROWS>);
@@ -36,11 +36,11 @@ unsafe fn dot_rows<F: Float, const R: usize>(group: &Group<R>, input: &Input<'_>
     // SAFETY: each row holds `x.len()` weights, `steps` steps among them.
     unsafe {
         for step in 0..steps - ahead {
-            prefetch_each(&group.row, (step + ahead) * STEP);
+            group.prefetch_pair(&group.row, (step + ahead) * STEP);
             add_step::<F, R>(&group.row, step * STEP, body, &mut sum);
         }
         for step in 0..ahead {
-            prefetch_each(&group.next, step * STEP);
+            group.prefetch_pair(&group.next, step * STEP);
             add_step::<F, R>(&group.row, (steps - ahead + step) * STEP, body, &mut sum);
         }
         for (part, x) in tail.chunks(16).enumerate() {

@@ -9,5 +9,5 @@ pub(crate) mod dot_float;
 mod float;
 pub(crate) mod stream;
 
-pub(crate) use blocks::{Q4_0, Q8_0};
+pub(crate) use blocks::{Blocks, Q4_0, Q8_0};
 pub(crate) use float::{Bf16, F16, F32};

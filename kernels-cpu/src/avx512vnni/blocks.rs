@@ -4,7 +4,8 @@ use std::arch::x86_64::*;
 
 use half::f16;
 
-use crate::{Format, input::Form};
+use super::turn::Turn;
+use crate::{Format, avx512, input::Form};
 
 /// What a step of blocks meets: the digits of the input, loaded once for all rows.
 pub(crate) struct Digits {
@@ -19,6 +20,8 @@ pub(crate) struct Digits {
 }
 
 pub(crate) trait Blocks {
+    /// The same format in f32 lanes.
+    type Lanes: avx512::Blocks;
     /// Bytes of one block: a scale (f16) and the weights.
     const BYTES: usize;
     /// Blocks of one step: 64 weights a vector.
@@ -52,11 +55,25 @@ pub(crate) trait Blocks {
     /// # Safety
     /// `STEP` blocks are readable at `blocks`.
     unsafe fn scales(blocks: *const u8) -> __m512;
+
+    /// The scales of sixteen blocks as they lie there.
+    ///
+    /// # Safety
+    /// Sixteen blocks are readable at `blocks`.
+    unsafe fn sixteen_scales(blocks: *const u8) -> __m256i;
+
+    /// Weights of a block of each of eight rows, unsigned: of columns 0 to 15, then 16 to 31, each of neurons 0 to 3 and 4
+    /// to 7.
+    ///
+    /// # Safety
+    /// A block is readable at each of `rows`.
+    unsafe fn turned(turn: Turn, rows: &[*const u8; 8]) -> [[__m512i; 2]; 2];
 }
 
 pub(crate) enum Q8_0 {}
 
 impl Blocks for Q8_0 {
+    type Lanes = avx512::Q8_0;
     const BYTES: usize = Format::Q8_0.block_bytes();
     const STEP: usize = 2;
     const PARTS: usize = 1;
@@ -82,6 +99,27 @@ impl Blocks for Q8_0 {
         let scales = unsafe { _mm256_mask_set1_epi16(spread(blocks), 0xff00, scale_bits(blocks.add(Self::BYTES))) };
         _mm512_cvtph_ps(scales)
     }
+
+    #[inline]
+    #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vnni,f16c")]
+    unsafe fn sixteen_scales(blocks: *const u8) -> __m256i {
+        let starts = _mm512_mullo_epi32(
+            _mm512_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15),
+            _mm512_set1_epi32(Self::BYTES as i32),
+        );
+        // SAFETY: each block starts with its scale, and two bytes of its weights follow.
+        _mm512_cvtepi32_epi16(unsafe { _mm512_i32gather_epi32::<1>(starts, blocks.cast()) })
+    }
+
+    #[inline]
+    #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vnni,f16c")]
+    unsafe fn turned(turn: Turn, &[a, b, c, d, e, f, g, h]: &[*const u8; 8]) -> [[__m512i; 2]; 2] {
+        let sign = _mm512_set1_epi8(-128);
+        // SAFETY: 32 bytes follow each scale.
+        [2, 18].map(|at| unsafe {
+            [turn.of([a, b, c, d], at), turn.of([e, f, g, h], at)].map(|signed| _mm512_xor_si512(signed, sign))
+        })
+    }
 }
 
 pub(crate) enum Q4_0 {}
@@ -102,6 +140,7 @@ impl Q4_0 {
 }
 
 impl Blocks for Q4_0 {
+    type Lanes = avx512::Q4_0;
     const BYTES: usize = Format::Q4_0.block_bytes();
     const STEP: usize = 4;
     const PARTS: usize = 2;
@@ -131,6 +170,32 @@ impl Blocks for Q4_0 {
         let first = _mm256_setr_epi16(0, 0, 0, 0, 9, 9, 9, 9, 18, 18, 18, 18, 27, 27, 27, 27);
         let scales = _mm512_castsi512_si256(_mm512_permutexvar_epi16(_mm512_castsi256_si512(first), words));
         _mm512_cvtph_ps(scales)
+    }
+
+    #[inline]
+    #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vnni,f16c")]
+    unsafe fn sixteen_scales(blocks: *const u8) -> __m256i {
+        // Eight scales are 18 bytes apart within 128.
+        let nine_words = _mm512_castsi128_si512(_mm_setr_epi16(0, 9, 18, 27, 36, 45, 54, 63));
+        let eight = |b: usize| {
+            // SAFETY: sixteen blocks are 288 bytes; the loads are unaligned.
+            let [first, last] =
+                [0, 64].map(|at| unsafe { _mm512_loadu_si512(blocks.add(b * Self::BYTES + at).cast()) });
+            _mm512_castsi512_si128(_mm512_permutex2var_epi16(first, nine_words, last))
+        };
+        _mm256_inserti128_si256::<1>(_mm256_castsi128_si256(eight(0)), eight(8))
+    }
+
+    #[inline]
+    #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vnni,f16c")]
+    unsafe fn turned(turn: Turn, &[a, b, c, d, e, f, g, h]: &[*const u8; 8]) -> [[__m512i; 2]; 2] {
+        // SAFETY: 16 bytes follow each scale.
+        let bytes = unsafe { [turn.of([a, b, c, d], 2), turn.of([e, f, g, h], 2)] };
+        let nibble = _mm512_set1_epi8(0x0f);
+        [
+            bytes.map(|bytes| _mm512_and_si512(bytes, nibble)),
+            bytes.map(|bytes| _mm512_and_si512(_mm512_srli_epi16::<4>(bytes), nibble)),
+        ]
     }
 }
 

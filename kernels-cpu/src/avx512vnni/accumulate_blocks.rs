@@ -1,27 +1,29 @@
-//! `y[c] += sum over j of h[j] * W[active[j]][c]` for q4_0, eight neurons at a time, in bytes.
+//! `y[c] += sum over j of h[j] * W[active[j]][c]` for q8_0 and q4_0, eight neurons at a time, in bytes.
 //!
 //! ```text
 //!                 16 blocks of this task's columns a chunk
-//!   row j    |   [d|n..n][d|n..n]-->  . . . pf   |   first the scales of the chunk: k = round(h * d / s), 15 bits, with
-//!   row j+1  |   [d|n..n][d|n..n]-->  . . . pf   |   s a step fit for the largest |h * d| of the eight neurons;
+//!   row j    |   [d|q..q][d|q..q]-->  . . . pf   |   first the scales of the chunk: k = round(h * d / s), 15 bits, with
+//!   row j+1  |   [d|q..q][d|q..q]-->  . . . pf   |   s a step fit for the largest |h * d| of the eight neurons;
 //!     ...    |                                   |   then the weights, turned so that a lane holds one column:
-//!   row j+7  |   [d|n..n][d|n..n]-->  . . . pf   |
-//!                    |                               lane c   [n(j,c) n(j+1,c) n(j+2,c) n(j+3,c)]   nibbles as bytes
+//!   row j+7  |   [d|q..q][d|q..q]-->  . . . pf   |
+//!                    |                               lane c   [q(j,c) q(j+1,c) q(j+2,c) q(j+3,c)]   unsigned bytes
 //!   y        |   [++++++][++++++]-->             |   times   [k(j)   k(j+1)   k(j+2)   k(j+3)  ]   in two digits
 //! ```
 //! Four products a lane (vpdpbusd), exactly, for two times four neurons; then to f32, times s, into y. The groups of
 //! eight are formed over the whole list and s over whole blocks, so the result does not depend on threads.
 //!
-//! From cache a core of Zen 4 reads 18 GB/s this way and 10 in f32. What holds it is how many operations wait in the
-//! processor at once, so the next block is turned while this one is multiplied. For q8_0 the same way was measured too:
-//! faster from cache (25 against 21), not from memory (14 against 15). It stays in f32.
+//! From cache a core of Zen 4 reads q4_0 at 18 GB/s this way and at 10 in f32. What holds it is how many operations wait in
+//! the processor at once, so the next block is turned while this one is multiplied.
 
 use std::{arch::x86_64::*, ops::Range, slice};
 
-use super::blocks::scale_bits;
+use super::{
+    blocks::{Blocks, scale_bits},
+    turn::Turn,
+};
 use crate::{
     Matrix, avx512,
-    format::{BLOCK, Q4_0_BYTES},
+    format::BLOCK,
     input::{LEVELS, SMALLEST},
     rows::{ActiveRows, Group, prefetch},
 };
@@ -31,33 +33,38 @@ const ROWS: usize = 8;
 /// Blocks whose coefficients are made at a time: one a lane.
 const CHUNK: usize = 16;
 const AHEAD: usize = 2048;
-/// A nibble `n` stands for `n - 8`.
-const OFFSET: i8 = 8;
 
 /// # Safety
 /// The processor has AVX-512 F, BW, VL and VNNI, and F16C; `active` is in range, `h` has as many elements, `columns`
-/// lies within the row and starts and ends on whole blocks, `y` has `columns.len()` elements; `w` has the format q4_0.
+/// lies within the row and starts and ends on whole blocks, `y` has `columns.len()` elements; `w` has the format `B`.
 #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vnni,f16c")]
-pub(crate) unsafe fn accumulate(w: &Matrix<'_>, active: &[u32], h: &[f32], columns: Range<usize>, y: &mut [f32]) {
-    let offset = columns.start / BLOCK * Q4_0_BYTES;
+pub(crate) unsafe fn accumulate<B: Blocks>(
+    w: &Matrix<'_>,
+    active: &[u32],
+    h: &[f32],
+    columns: Range<usize>,
+    y: &mut [f32],
+) {
+    let offset = columns.start / BLOCK * B::BYTES;
     // SAFETY: `active` is in range and `columns` within the row, so the blocks of `y` lie `offset` bytes into each row.
     unsafe {
         let (rows, turn) = (ActiveRows::new(w, active), Turn::new());
-        rows.prefetch_first::<ROWS>(offset, AHEAD);
+        rows.prefetch_first::<ROWS>(offset, AHEAD.min(y.len() / BLOCK * B::BYTES));
         let whole = rows.whole_groups::<ROWS>();
         for position in (0..whole).step_by(ROWS) {
-            add_rows(&rows.group(position), turn, offset, &h[position..], y);
+            add_rows::<B>(&rows.group(position), turn, offset, &h[position..], y);
         }
         // Up to seven neurons are left, each with its own scale a block.
-        avx512::accumulate_blocks::accumulate::<avx512::Q4_0>(w, &active[whole..], &h[whole..], columns, y);
+        avx512::accumulate_blocks::accumulate::<B::Lanes>(w, &active[whole..], &h[whole..], columns, y);
     }
 }
 
 #[inline]
 #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vnni,f16c")]
-unsafe fn add_rows(group: &Group<ROWS>, turn: Turn, offset: usize, h: &[f32], y: &mut [f32]) {
-    let chunk_bytes = CHUNK * Q4_0_BYTES;
-    let segment = y.len() / BLOCK * Q4_0_BYTES;
+unsafe fn add_rows<B: Blocks>(group: &Group<ROWS>, turn: Turn, offset: usize, h: &[f32], y: &mut [f32]) {
+    let chunk_bytes = CHUNK * B::BYTES;
+    let segment = y.len() / BLOCK * B::BYTES;
+    let ahead = AHEAD.next_multiple_of(chunk_bytes).min(segment);
     let chunks = y.as_chunks_mut::<BLOCK>().0.chunks_mut(CHUNK);
     // SAFETY: the blocks of `y` lie `offset` bytes into each row.
     unsafe {
@@ -65,17 +72,17 @@ unsafe fn add_rows(group: &Group<ROWS>, turn: Turn, offset: usize, h: &[f32], y:
         for (chunk, y) in chunks.enumerate() {
             let at = chunk * chunk_bytes;
             let row = row.map(|p| p.add(at));
-            let coming = at + AHEAD.next_multiple_of(chunk_bytes);
+            let coming = at + ahead;
             let coming = if coming < segment {
                 row.map(|p| p.add(coming - at))
             } else {
                 group.next.map(|p| p.wrapping_add(offset + coming - segment))
             };
-            let coefficients = coefficients(&row, turn, h, y.len());
+            let coefficients = coefficients::<B>(&row, turn, h, y.len());
             if coefficients.unfit == 0 {
-                add_chunk(&row, &coming, turn, &coefficients, y);
+                add_chunk::<B>(&row, &coming, turn, &coefficients, y);
             } else {
-                add_unfit_chunk(&row, turn, &coefficients, h, y);
+                add_unfit_chunk::<B>(&row, turn, &coefficients, h, y);
             }
         }
     }
@@ -84,21 +91,21 @@ unsafe fn add_rows(group: &Group<ROWS>, turn: Turn, offset: usize, h: &[f32], y:
 /// Adds a chunk's blocks, each turned one block early; each row's chunk to come is fetched in two strokes.
 #[inline]
 #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vnni,f16c")]
-unsafe fn add_chunk(
+unsafe fn add_chunk<B: Blocks>(
     row: &[*const u8; ROWS],
     coming: &[*const u8; ROWS],
     turn: Turn,
     c: &Coefficients,
     y: &mut [[f32; BLOCK]],
 ) {
-    const STROKE: usize = CHUNK * Q4_0_BYTES / 2;
+    let stroke = CHUNK * B::BYTES / 2;
     let last = y.len().saturating_sub(1);
     // SAFETY: the caller gives rows that hold as many blocks as `y`, which is not empty.
-    let turned = |b: usize| unsafe { turn.block(&row.map(|p| p.add(b.min(last) * Q4_0_BYTES))) };
+    let turned = |b: usize| unsafe { B::turned(turn, &row.map(|p| p.add(b.min(last) * B::BYTES))) };
     let mut weights = turned(0);
     for (b, y) in (0..CHUNK).zip(y) {
-        for line in (0..STROKE).step_by(64) {
-            prefetch(coming[b % ROWS].wrapping_add(b / ROWS * STROKE + line));
+        for line in (0..stroke).step_by(64) {
+            prefetch(coming[b % ROWS].wrapping_add(b / ROWS * stroke + line));
         }
         let next = turned(b + 1);
         add_block(weights, c, b, y);
@@ -110,15 +117,21 @@ unsafe fn add_chunk(
 #[cold]
 #[inline(never)]
 #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vnni,f16c")]
-unsafe fn add_unfit_chunk(row: &[*const u8; ROWS], turn: Turn, c: &Coefficients, h: &[f32], y: &mut [[f32; BLOCK]]) {
+unsafe fn add_unfit_chunk<B: Blocks>(
+    row: &[*const u8; ROWS],
+    turn: Turn,
+    c: &Coefficients,
+    h: &[f32],
+    y: &mut [[f32; BLOCK]],
+) {
     for (b, y) in (0..CHUNK).zip(y) {
         // SAFETY: the caller gives rows that hold as many blocks as `y`.
         unsafe {
-            let row = row.map(|p| p.add(b * Q4_0_BYTES));
+            let row = row.map(|p| p.add(b * B::BYTES));
             if c.unfit >> b & 1 == 0 {
-                add_block(turn.block(&row), c, b, y);
+                add_block(B::turned(turn, &row), c, b, y);
             } else {
-                avx512::accumulate_blocks::add_blocks::<avx512::Q4_0, ROWS>(&row, h, slice::from_mut(y));
+                avx512::accumulate_blocks::add_blocks::<B::Lanes, ROWS>(&row, h, slice::from_mut(y));
             }
         }
     }
@@ -141,13 +154,16 @@ struct Coefficients {
 
 #[inline]
 #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vnni,f16c")]
-unsafe fn coefficients(row: &[*const u8; ROWS], turn: Turn, h: &[f32], blocks: usize) -> Coefficients {
+unsafe fn coefficients<B: Blocks>(row: &[*const u8; ROWS], turn: Turn, h: &[f32], blocks: usize) -> Coefficients {
+    let mut scales = [_mm256_setzero_si256(); ROWS];
+    for (scales, row) in scales.iter_mut().zip(row) {
+        // SAFETY: the caller gives rows that hold as many blocks.
+        *scales = unsafe { if blocks == CHUNK { B::sixteen_scales(*row) } else { first_scales::<B>(*row, blocks) } };
+    }
     let mut exact = [_mm512_setzero_ps(); ROWS];
     let mut largest = _mm512_setzero_ps();
     for r in 0..ROWS {
-        // SAFETY: the caller gives rows that hold as many blocks.
-        let scales = unsafe { scales(row[r], blocks) };
-        exact[r] = _mm512_mul_ps(_mm512_cvtph_ps(scales), _mm512_set1_ps(h[r]));
+        exact[r] = _mm512_mul_ps(_mm512_cvtph_ps(scales[r]), _mm512_set1_ps(h[r]));
         // As integers, magnitudes compare as the numbers do, and NaN is the largest.
         let magnitude = _mm512_castps_si512(_mm512_abs_ps(exact[r]));
         largest = _mm512_castsi512_ps(_mm512_max_epu32(_mm512_castps_si512(largest), magnitude));
@@ -164,12 +180,12 @@ unsafe fn coefficients(row: &[*const u8; ROWS], turn: Turn, h: &[f32], blocks: u
         let high = pairs.map(|k| _mm512_srai_epi16::<7>(_mm512_add_epi16(k, _mm512_set1_epi16(64))));
         let low = [0, 1].map(|i| _mm512_sub_epi16(pairs[i], _mm512_slli_epi16::<7>(high[i])));
         for (digit, [first, last]) in digits.iter_mut().zip([high, low]) {
-            *digit = _mm512_shuffle_epi8(_mm512_packs_epi16(first, last), turn.within);
+            *digit = turn.within(_mm512_packs_epi16(first, last));
         }
     }
     // The offset times all eight.
     let offset = |place: usize| {
-        let times = |sum, quad: usize| _mm512_dpbusd_epi32(sum, _mm512_set1_epi8(OFFSET), digits[quad][place]);
+        let times = |sum, quad: usize| _mm512_dpbusd_epi32(sum, _mm512_set1_epi8(B::OFFSET as i8), digits[quad][place]);
         times(times(_mm512_setzero_si512(), 0), 1)
     };
     let added = _mm512_add_epi32(_mm512_slli_epi32::<7>(offset(0)), offset(1));
@@ -191,92 +207,20 @@ unsafe fn coefficients(row: &[*const u8; ROWS], turn: Turn, h: &[f32], blocks: u
     c
 }
 
-/// The scales of a chunk's blocks at `row`, as they lie there; zero past the last of `blocks`.
-#[inline]
+/// The scales of the blocks at `row`, fewer than a chunk's, as they lie there; zero past the last of them.
+#[cold]
+#[inline(never)]
 #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vnni,f16c")]
-unsafe fn scales(row: *const u8, blocks: usize) -> __m256i {
+unsafe fn first_scales<B: Blocks>(row: *const u8, blocks: usize) -> __m256i {
     // SAFETY: the caller gives a row that holds as many blocks.
     unsafe {
-        if blocks < CHUNK {
-            let bits: [i16; CHUNK] =
-                std::array::from_fn(|b| if b < blocks { scale_bits(row.add(b * Q4_0_BYTES)) } else { 0 });
-            return _mm256_loadu_si256(bits.as_ptr().cast());
-        }
-        // Eight scales are 18 bytes apart within 128.
-        let nine_words = _mm512_castsi128_si512(_mm_setr_epi16(0, 9, 18, 27, 36, 45, 54, 63));
-        let eight = |b: usize| {
-            let row = row.add(b * Q4_0_BYTES);
-            let [first, last] = [row, row.add(64)].map(|p| _mm512_loadu_si512(p.cast()));
-            _mm512_castsi512_si128(_mm512_permutex2var_epi16(first, nine_words, last))
-        };
-        _mm256_inserti128_si256::<1>(_mm256_castsi128_si256(eight(0)), eight(8))
+        let bits: [i16; CHUNK] =
+            std::array::from_fn(|b| if b < blocks { scale_bits(row.add(b * B::BYTES)) } else { 0 });
+        _mm256_loadu_si256(bits.as_ptr().cast())
     }
 }
 
-/// How sixteen bytes of each of four rows become sixteen lanes of four.
-#[derive(Clone, Copy)]
-struct Turn {
-    /// Four bytes of each row side by side.
-    pieces: __m512i,
-    /// The 4 x 4 bytes of such a piece turned.
-    within: __m512i,
-}
-
-static PIECES: [i32; 16] = [0, 4, 8, 12, 1, 5, 9, 13, 2, 6, 10, 14, 3, 7, 11, 15];
-static WITHIN: [u8; 16] = [0, 4, 8, 12, 1, 5, 9, 13, 2, 6, 10, 14, 3, 7, 11, 15];
-
-impl Turn {
-    #[inline]
-    #[target_feature(enable = "avx512f,avx512bw,avx512vl")]
-    fn new() -> Self {
-        // Volatile, so that the compiler does not know the order and keeps the two shuffles: knowing it, it made
-        // thirteen instructions of them.
-        // SAFETY: both are arrays of the length that is read; the loads are unaligned.
-        unsafe {
-            let (pieces, within) = ((&raw const PIECES).read_volatile(), (&raw const WITHIN).read_volatile());
-            Self {
-                pieces: _mm512_loadu_si512(pieces.as_ptr().cast()),
-                within: _mm512_broadcast_i32x4(_mm_loadu_si128(within.as_ptr().cast())),
-            }
-        }
-    }
-
-    /// Lane `c` holds byte `c` of the four blocks' weights, that is columns `c` and `16 + c`.
-    ///
-    /// # Safety
-    /// A block is readable at each of `rows`.
-    #[inline]
-    #[target_feature(enable = "avx512f,avx512bw,avx512vl")]
-    unsafe fn of(self, rows: [*const u8; 4]) -> __m512i {
-        // SAFETY: by the contract of this function; the loads are unaligned.
-        let rows = unsafe {
-            let at = |row: usize| _mm_loadu_si128(rows[row].add(2).cast());
-            let first = _mm256_inserti128_si256::<1>(_mm256_castsi128_si256(at(0)), at(1));
-            let last = _mm256_inserti128_si256::<1>(_mm256_castsi128_si256(at(2)), at(3));
-            _mm512_inserti64x4::<1>(_mm512_castsi256_si512(first), last)
-        };
-        _mm512_shuffle_epi8(_mm512_permutexvar_epi32(self.pieces, rows), self.within)
-    }
-
-    /// Weights of a block of each of eight rows, from 0 to 15: of columns 0 to 15, then 16 to 31, each of neurons 0 to 3 and
-    /// 4 to 7.
-    ///
-    /// # Safety
-    /// A block is readable at each of `row`.
-    #[inline]
-    #[target_feature(enable = "avx512f,avx512bw,avx512vl")]
-    unsafe fn block(self, row: &[*const u8; ROWS]) -> [[__m512i; 2]; 2] {
-        // SAFETY: by the contract of this function.
-        let bytes = unsafe { [self.of([row[0], row[1], row[2], row[3]]), self.of([row[4], row[5], row[6], row[7]])] };
-        let nibble = _mm512_set1_epi8(0x0f);
-        [
-            bytes.map(|bytes| _mm512_and_si512(bytes, nibble)),
-            bytes.map(|bytes| _mm512_and_si512(_mm512_srli_epi16::<4>(bytes), nibble)),
-        ]
-    }
-}
-
-/// Adds block `b` of a chunk, whose weights [`Turn::block`] has turned.
+/// Adds block `b` of a chunk, whose weights [`Blocks::turned`] has turned.
 #[inline]
 #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vnni,f16c")]
 fn add_block(weights: [[__m512i; 2]; 2], c: &Coefficients, b: usize, y: &mut [f32; BLOCK]) {
