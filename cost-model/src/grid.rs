@@ -18,6 +18,7 @@ pub(crate) use cell::GROUPS;
 pub use hybrid::HybridPlacement;
 pub use key::{GridKey, GridKeyError};
 pub use parts::Parts;
+use projection::Pace;
 pub use projection::Projection;
 pub use row::{GridRow, write_grid_csv};
 pub(crate) use score::Draw;
@@ -119,23 +120,21 @@ impl Grid {
                 composer,
                 axes: &scenario.grid.value,
                 upkeep: scenario.upkeep(&prices, record),
-                slower: 1.0,
+                pace: Pace::MEASURED,
             };
             grid.add_cells(scenario, &bench, true)?;
         }
-        for (record, composer) in records.iter().zip(&composers) {
-            for projection in &scenario.gpus.value {
-                let Some(slower) = projection.slower(&record.machine) else { continue };
-                let machine = projection.machine(&record.machine);
-                // A given price and a measured power are those of the machine in the record.
-                let owned = scenario.owned_machine(&machine);
-                let upkeep = Upkeep { prices: &prices, machine: &machine, owned, given: None, record: None };
-                let axes = scenario.grid.value.fewer(scenario.context_tokens.value);
-                let at = grid.add_machine(&machine, Basis::Projected);
-                grid.add_cells(scenario, &Bench { machine: at, composer, axes: &axes, upkeep, slower }, false)?;
-                let gpu = SideBench { composer, slower, upkeep };
-                grid.add_hybrids(scenario, gpu, &projection.name, projection.memory_bytes, &composers, &prices)?;
-            }
+        for projection in &scenario.gpus.value {
+            let Some((composer, pace)) = projection.nearest(&composers) else { continue };
+            let machine = projection.machine(&composer.record().machine);
+            // A given price and a measured power are those of the machine in the record.
+            let owned = scenario.owned_machine(&machine);
+            let upkeep = Upkeep { prices: &prices, machine: &machine, owned, given: None, record: None };
+            let axes = scenario.grid.value.fewer(scenario.context_tokens.value);
+            let at = grid.add_machine(&machine, Basis::Projected);
+            grid.add_cells(scenario, &Bench { machine: at, composer, axes: &axes, upkeep, pace }, false)?;
+            let gpu = SideBench { composer, pace, upkeep };
+            grid.add_hybrids(scenario, gpu, &projection.name, projection.memory_bytes, &composers, &prices)?;
         }
         Ok(grid)
     }
@@ -175,7 +174,7 @@ impl Grid {
         for composer in composers.iter().filter(|c| c.record().machine.measured_gpu().is_none()) {
             let record = composer.record();
             let machine = &record.machine;
-            let cpu = SideBench { composer, slower: 1.0, upkeep: scenario.upkeep(prices, record) };
+            let cpu = SideBench { composer, pace: Pace::MEASURED, upkeep: scenario.upkeep(prices, record) };
             let at = self.machines.len();
             let hybrid = Hybrid { machine: at, gpu, cpu, gpu_bytes };
             let axes = &scenario.grid.value;

@@ -22,6 +22,7 @@
 //! | policies against each other on the same tokens | [`policies`] |
 //! | the density that a predictor has to stay below | [`break_even`] |
 //! | shares of the roof over commits | [`history`] |
+//! | what a data sheet is worth: a GPU composed from another's record, against its own | [`across`] |
 //! | decode speeds that others published, against predictions | [`published`], [`catalogue`] |
 //! | assumptions of a run | [`scenario`] |
 //! | rows for CSV and JSON | [`table`] |
@@ -70,6 +71,7 @@
 //! # }
 //! ```
 
+pub mod across;
 pub mod affine;
 pub mod anchors;
 pub mod answer;

@@ -27,6 +27,16 @@ pub(crate) enum Sharing {
     Alone,
 }
 
+/// A call over rows that several tokens name.
+pub(crate) struct Call {
+    /// Time over that of one token that names each row once.
+    pub(crate) time: Interval,
+    /// How often each row is read.
+    pub(crate) reads: f64,
+    /// Whether it lies beyond what was measured.
+    pub(crate) extrapolated: bool,
+}
+
 impl Sharing {
     /// Of a family of batches. Where none was measured a GPU is taken to be bound by what it reads, and a processor to decode
     /// one token after the other.
@@ -70,18 +80,18 @@ impl Sharing {
         (calls, tokens.div_ceil(calls))
     }
 
-    /// Time over that of one token, where each row is named so often in the mean: never more than one token after the other
-    /// would take.
-    pub(crate) fn factor(&self, multiplicity: f64) -> (Interval, bool) {
+    /// A call of which each row is named so often in the mean: in one, or one token after the other where that is sooner done.
+    pub(crate) fn call(&self, multiplicity: f64) -> Call {
         match self {
             Self::Measured { factor, .. } => {
                 let reading = factor.at(multiplicity);
                 let Interval { median, low, high } = reading.value;
                 let capped = |factor: f64| factor.min(multiplicity);
-                let value = Interval { median: capped(median), low: capped(low), high: capped(high) };
-                (value, reading.extrapolated)
+                let time = Interval { median: capped(median), low: capped(low), high: capped(high) };
+                let reads = if median < multiplicity { 1.0 } else { multiplicity };
+                Call { time, reads, extrapolated: reading.extrapolated }
             }
-            Self::Reads | Self::Alone => (Interval::exact(1.0), false),
+            Self::Reads | Self::Alone => Call { time: Interval::exact(1.0), reads: 1.0, extrapolated: false },
         }
     }
 

@@ -123,8 +123,8 @@ fn others(key: &GridKey, grid: &Grid, utilisation: f64) -> String {
         return String::new();
     }
     format!(
-        "\nAssumed: GPUs by their data sheets, as close to their bandwidth as the one measured, alone and beside a \
-         processor\n{}",
+        "\nAssumed: GPUs by their data sheets, reading as their bandwidth is, the rest as their units and clocks are, alone and \
+         beside a processor\n{}",
         table(&OTHER_HEADER, 1, rows)
     )
 }

@@ -26,6 +26,7 @@ pub mod tasks;
 pub mod trace;
 pub mod train_predictor;
 pub mod validate;
+mod validate_across;
 mod validate_published;
 
 /// What was asked for, or what is taken where nothing was.

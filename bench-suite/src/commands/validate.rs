@@ -19,7 +19,7 @@ use crate::{
     validation::{PartRow, Row, Validation, cpu, gpu},
 };
 
-use super::{measure::check_threads, or_default, validate_published};
+use super::{measure::check_threads, or_default, validate_across, validate_published};
 
 /// Arguments of `thresher validate`.
 #[derive(Debug, Args)]
@@ -35,6 +35,10 @@ pub struct ValidateArguments {
     /// operators, timed alone in the same rounds, compose to
     #[arg(long, conflicts_with = "file")]
     measured: bool,
+    /// Instead, compose each GPU of these records from each other one's by their data sheets, and compare with what its own
+    /// record composes to
+    #[arg(long, value_name = "RECORD", num_args = 1.., conflicts_with_all = ["file", "catalogue", "measured", "check"])]
+    across: Vec<PathBuf>,
     /// On the processor, or on the GPU: there a token is one graph of attention's projections, the FFN and the LM head, without
     /// KV cache (context 0) and without norms, embedding and sampling [default: cpu]
     #[arg(long, requires = "measured", value_enum)]
@@ -110,6 +114,9 @@ struct FlatRow {
 /// # Errors
 /// A file that cannot be read; not enough memory; a policy that cannot be built; with `--check`, goals that are missed.
 pub fn run(arguments: &ValidateArguments) -> Result<()> {
+    if !arguments.across.is_empty() {
+        return validate_across::run(&arguments.across, arguments.table);
+    }
     if !arguments.measured {
         let (file, catalogue) = (arguments.file.as_deref(), arguments.catalogue.as_deref());
         return validate_published::run(file, catalogue, arguments.table, arguments.check);

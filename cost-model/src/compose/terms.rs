@@ -11,7 +11,7 @@ use crate::machine::CUDA;
 use crate::operator::Operator;
 use crate::origin::Origin;
 use crate::record::Measurement;
-use crate::sharing::Sharing;
+use crate::sharing::{Call, Sharing};
 use crate::skew::Unions;
 
 /// A value off a curve, for one of the calls of a batch.
@@ -41,13 +41,14 @@ impl Dealt<'_> {
         if self.tokens == 1 {
             return Read { seconds: alone.value, bytes, extrapolated: alone.extrapolated };
         }
-        let (factor, beyond) = self.sharing.factor(multiplicity);
+        let Call { time, reads, extrapolated } = self.sharing.call(multiplicity);
         let seconds = Interval {
-            median: alone.value.median * factor.median,
-            low: alone.value.low * factor.low,
-            high: alone.value.high * factor.high,
+            median: alone.value.median * time.median,
+            low: alone.value.low * time.low,
+            high: alone.value.high * time.high,
         };
-        Read { seconds, bytes, extrapolated: alone.extrapolated || beyond }
+        let bytes = (bytes as f64 * reads).round() as u64;
+        Read { seconds, bytes, extrapolated: alone.extrapolated || extrapolated }
     }
 }
 

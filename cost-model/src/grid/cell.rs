@@ -11,6 +11,7 @@ use crate::money::{Draw, Hour, Upkeep};
 use crate::report::PolicyOutcome;
 use crate::setting::Setting;
 
+use super::projection::Pace;
 use super::{Axes, GridError};
 
 /// Groups of terms that err together.
@@ -68,8 +69,8 @@ pub(super) struct Bench<'a> {
     pub(super) composer: &'a Composer<'a>,
     pub(super) axes: &'a Axes,
     pub(super) upkeep: Upkeep<'a>,
-    /// Times over those of the curves.
-    pub(super) slower: f64,
+    /// Times by those of the curves.
+    pub(super) pace: Pace,
 }
 
 /// What a cell is composed of, but for its context.
@@ -135,12 +136,14 @@ impl Bench<'_> {
     /// A cell for every context: only the KV cache differs.
     fn contexts(&self, job: &Job) -> Result<Vec<Cell>, GridError> {
         let mut terms = self.composer.terms(&job.configuration)?;
+        terms.iter_mut().for_each(|term| term.ms = self.pace.of(term.ms, term.bytes));
         let cache = terms.iter().position(|term| term.kind == TermKind::KvCache);
         let mut cells = Vec::with_capacity(self.axes.contexts.len());
         for &context_tokens in &self.axes.contexts {
             let configuration = Configuration { context_tokens, ..job.configuration.clone() };
             if let Some(at) = cache {
-                terms[at] = self.composer.kv_cache(&configuration)?;
+                let term = self.composer.kv_cache(&configuration)?;
+                terms[at] = Term { ms: self.pace.of(term.ms, term.bytes), ..term };
             }
             cells.push(self.cell(job.outcome, &configuration, &terms)?);
         }
@@ -153,7 +156,7 @@ impl Bench<'_> {
         let mut groups = [(0.0_f32, 0.0_f32); GROUPS];
         for term in terms {
             let Some(at) = term.group.timed() else { continue };
-            let Interval { median, low, high } = term.ms.scale(self.slower);
+            let Interval { median, low, high } = term.ms;
             groups[at].0 += median as f32;
             groups[at].1 += ((high - low) / 2.0 / SIGMAS) as f32;
         }
@@ -165,11 +168,11 @@ impl Bench<'_> {
             context: c.context_tokens,
             batch: c.batch,
             threads: c.threads,
-            ms: total(terms).scale(self.slower),
+            ms: total(terms),
             memory_bytes,
             hour,
             draw: self.upkeep.draw(hour.devices),
-            extrapolated: self.slower != 1.0 || terms.iter().any(|term| term.extrapolated),
+            extrapolated: self.pace != Pace::MEASURED || terms.iter().any(|term| term.extrapolated),
             groups,
         })
     }

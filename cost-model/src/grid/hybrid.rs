@@ -15,6 +15,7 @@ use crate::setting::Setting;
 
 use super::GridError;
 use super::cell::{Cell, GROUPS};
+use super::projection::Pace;
 
 /// Neurons that move together: 14 blocks of a 70B's layer, which are placed in a few milliseconds.
 const PER_BLOCK: usize = 2048;
@@ -27,11 +28,11 @@ const PCIE_BYTES_PER_S: f64 = 25e9;
 /// Standard deviation of a hybrid's time, in shares of it: what nobody measured here.
 const SD: f64 = 0.1;
 
-/// One side: curves, and how much slower than they say.
+/// One side: curves, and times by theirs.
 #[derive(Clone, Copy)]
 pub(super) struct SideBench<'a> {
     pub(super) composer: &'a Composer<'a>,
-    pub(super) slower: f64,
+    pub(super) pace: Pace,
     pub(super) upkeep: Upkeep<'a>,
 }
 
@@ -123,8 +124,11 @@ impl Hybrid<'_> {
         let head = Dense { bytes: head_bytes, gpu_s: gpu_parts.head_s, cpu_s: cpu_parts.head_s };
         let [on, off] = [(&self.gpu, gpu), (&self.cpu, cpu)].map(|(side, c)| {
             let seconds = side.composer.ffn_seconds(c)?;
-            let (rows, slower) = (c.model.intermediate as f64, side.slower);
-            Ok::<_, GridError>(move |active: f64| slower * seconds((active / rows).min(1.0)))
+            let (rows, pace) = (c.model.intermediate as f64, side.pace);
+            Ok::<_, GridError>(move |active: f64| {
+                let s = seconds((active / rows).min(1.0));
+                s * pace.times(1e3 * s, active * neurons.bytes as f64)
+            })
         });
         let (on, off) = (on?, off?);
         // Layers of one density are the same layer.
@@ -210,7 +214,7 @@ impl SideBench<'_> {
         let terms = self.composer.terms_apart(c)?;
         let ms = |kinds: &[TermKind]| {
             let own = terms.iter().filter(|term| kinds.contains(&term.kind));
-            own.map(|term| term.ms.median).sum::<f64>() * self.slower
+            own.map(|term| self.pace.of(term.ms, term.bytes).median).sum::<f64>()
         };
         let layers = c.model.layers as f64;
         let beside_ffn = [TermKind::AttentionProjections, TermKind::KvCache, TermKind::Predictor, TermKind::Selection];

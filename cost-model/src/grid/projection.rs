@@ -1,11 +1,21 @@
-//! GPUs that nobody measured here, taken to come as close to their bandwidth as one that was.
+//! GPUs that nobody measured here, by one that was.
+//!
+//! ```text
+//!   measured   |== reading: bytes / bandwidth ==|== the rest ==|
+//!   there      |===== x bandwidth's ratio =====|= x units' and clocks' ratio =|
+//! ```
+//! The rest is what a launch, a barrier, arithmetic or an on-chip memory take. An H100 composed this way from the record of an
+//! H200 and one measured itself: `ANSWER.md`, "A GPU by its data sheet".
 
 use std::sync::OnceLock;
 
 use serde::{Deserialize, Serialize};
 
-use crate::catalogue::Catalogue;
+use crate::catalogue::{Catalogue, Hardware};
+use crate::compose::Composer;
+use crate::estimate::Interval;
 use crate::machine::Machine;
+use crate::record::Record;
 
 /// A GPU by its data sheet: a `[[gpu]]` table of a scenario.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -30,29 +40,77 @@ const USUAL: [&str; 5] = [
     "NVIDIA GeForce RTX 4090",
 ];
 
-/// Bandwidth and memory of a GPU as the catalogue has them.
-fn specified(name: &str) -> Option<(f64, u64)> {
+/// A GPU as the catalogue has it.
+fn specified(name: &str) -> Option<&'static Hardware> {
     static CATALOGUE: OnceLock<Option<Catalogue>> = OnceLock::new();
-    let hardware = CATALOGUE.get_or_init(|| Catalogue::own().ok()).as_ref()?.gpu(name)?;
-    Some((hardware.gb_per_s? * GB as f64, (hardware.memory_gb? * GB as f64) as u64))
+    CATALOGUE.get_or_init(|| Catalogue::own().ok()).as_ref()?.gpu(name)
+}
+
+/// Clocks of all its units, 1e9/s: what anything but reading is taken to be as fast as.
+fn clocks(hardware: &Hardware) -> Option<f64> {
+    Some(hardware.units? * hardware.ghz?)
+}
+
+/// Times elsewhere, by those of a record.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(super) struct Pace {
+    /// Milliseconds that reading a byte takes on the measured machine.
+    ms_per_byte: f64,
+    /// Times as long as there that reading takes, and the rest.
+    reading: f64,
+    rest: f64,
+}
+
+impl Pace {
+    /// The measured machine's own.
+    pub(super) const MEASURED: Self = Self { ms_per_byte: 0.0, reading: 1.0, rest: 1.0 };
+
+    /// How many times as long as the measured `ms` that something takes which reads `bytes`.
+    pub(super) fn times(&self, ms: f64, bytes: f64) -> f64 {
+        if ms <= 0.0 {
+            return 1.0;
+        }
+        let reading = (self.ms_per_byte * bytes / ms).min(1.0);
+        self.reading * reading + self.rest * (1.0 - reading)
+    }
+
+    /// That interval there.
+    pub(super) fn of(&self, ms: Interval, bytes: u64) -> Interval {
+        ms.scale(self.times(ms.median, bytes as f64))
+    }
 }
 
 impl Projection {
     /// Those that a scenario projects to unless it names its own.
     pub fn usual() -> Vec<Self> {
         let own = |name: &str| {
-            let (bytes_per_s, memory_bytes) = specified(name)?;
+            let hardware = specified(name)?;
+            let (bytes_per_s, memory_bytes) =
+                (hardware.gb_per_s? * GB as f64, (hardware.memory_gb? * GB as f64) as u64);
             Some(Self { name: name.to_owned(), bytes_per_s, memory_bytes })
         };
         USUAL.into_iter().filter_map(own).collect()
     }
 
-    /// How many times as long anything takes there as on `measured`; none where the catalogue does not know that one, or where
-    /// it is the same GPU.
-    pub(super) fn slower(&self, measured: &Machine) -> Option<f64> {
-        let name = &measured.measured_gpu()?.name;
-        let (bytes_per_s, _) = specified(name)?;
-        (self.name != *name).then_some(bytes_per_s / self.bytes_per_s)
+    /// Of the measured machines the one whose GPU comes nearest to this one's bandwidth, and times here by its own; none where
+    /// this GPU itself was measured, or no GPU that the catalogue knows.
+    pub(super) fn nearest<'a, 'r>(&self, composers: &'a [Composer<'r>]) -> Option<(&'a Composer<'r>, Pace)> {
+        let measured = |c: &Composer<'_>| c.record().machine.measured_gpu().is_some_and(|gpu| gpu.name == self.name);
+        if composers.iter().any(measured) {
+            return None;
+        }
+        let paces = composers.iter().filter_map(|composer| Some((composer, self.pace(composer.record())?)));
+        paces.min_by(|(_, a), (_, b)| a.reading.ln().abs().total_cmp(&b.reading.ln().abs()))
+    }
+
+    /// Times here by those of `record`; none where the catalogue does not know its GPU. What the catalogue does not know of
+    /// this one is taken to be as its bandwidth is.
+    fn pace(&self, record: &Record) -> Option<Pace> {
+        let hardware = specified(&record.machine.measured_gpu()?.name)?;
+        let reading = hardware.gb_per_s? * GB as f64 / self.bytes_per_s;
+        let rest = specified(&self.name).and_then(|own| Some(clocks(hardware)? / clocks(own)?)).unwrap_or(reading);
+        let bandwidth = record.bandwidth.iter().map(|b| b.bytes_per_s.median).fold(0.0, f64::max);
+        Some(Pace { ms_per_byte: 1e3 / bandwidth, reading, rest })
     }
 
     /// A machine with this GPU in the place of the measured one, to be priced.
@@ -95,6 +153,14 @@ mod tests {
         assert_eq!(of("A100"), Some((2.039e12, 80)));
         assert_eq!(of("6000 Ada"), Some((0.96e12, 48)));
         assert_eq!(of("4090"), Some((1.008e12, 24)));
+    }
+
+    #[test]
+    fn reading_is_as_bandwidth_is_and_the_rest_is_not() {
+        let pace = Pace { ms_per_byte: 1e-9, reading: 3.0, rest: 2.0 };
+        assert_eq!([pace.times(1.0, 1e9), pace.times(1.0, 4e9), pace.times(1.0, 0.0)], [3.0, 3.0, 2.0]);
+        assert!((pace.times(2.0, 1e9) - 2.5).abs() < 1e-12, "half of it is reading");
+        assert_eq!([pace.times(0.0, 1e9), Pace::MEASURED.times(1.0, 1e9)], [1.0, 1.0]);
     }
 
     #[test]
