@@ -35,6 +35,7 @@ use crate::skew::{Skew, Unions};
 pub(crate) use term::TermGroup;
 pub use term::{Term, TermKind};
 use terms::Dealt;
+pub(crate) use terms::OnASide;
 
 /// The policy that computes everything: no predictor runs and nothing is selected.
 pub const DENSE: &str = "dense";

@@ -180,9 +180,9 @@ impl Grid {
             let axes = &scenario.grid.value;
             let mut found = Vec::new();
             for model in &scenario.models.value {
-                let (rank, context) = (scenario.predictor_rank.value, axes.context_near(scenario.context_tokens.value));
-                let policies = &scenario.policies.value;
-                found.extend(hybrid.cells(model, &axes.formats, &self.outcomes, policies, rank, context)?);
+                let (rank, policies) = (scenario.predictor_rank.value, &scenario.policies.value);
+                let users = axes.beside_a_processor(scenario.context_tokens.value);
+                found.extend(hybrid.cells(model, &axes.formats, &self.outcomes, policies, rank, &users)?);
             }
             if found.is_empty() {
                 continue;

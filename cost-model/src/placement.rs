@@ -176,6 +176,15 @@ pub struct Neurons {
     pub per_block: usize,
 }
 
+/// Rows of an FFN that the tokens of a batch name on one side.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Rows {
+    /// How many are named by any token.
+    pub active: f64,
+    /// How often they are named in all; as many for one token.
+    pub named: f64,
+}
+
 /// One layer: what it costs wherever its parts lie.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Layer {
@@ -188,8 +197,8 @@ pub struct Layer {
 impl Layer {
     /// A layer whose neurons fire as `firing` says for a batch of `tokens` tokens.
     ///
-    /// `gpu_s` and `cpu_s` are the seconds that a side takes for so many active rows of this FFN, gate, up
-    /// and down together; a side that has no neurons is not asked and takes none.
+    /// `gpu_s` and `cpu_s` are the seconds that a side takes for such rows of this FFN, gate, up and down
+    /// together; a side that has no neurons is not asked and takes none.
     ///
     /// # Errors
     /// [`PlacementError`]: no neurons, a block of none, or a time that is negative or not finite.
@@ -198,8 +207,8 @@ impl Layer {
         neurons: Neurons,
         firing: &Firing,
         tokens: u32,
-        gpu_s: impl Fn(f64) -> f64,
-        cpu_s: impl Fn(f64) -> f64,
+        gpu_s: impl Fn(Rows) -> f64,
+        cpu_s: impl Fn(Rows) -> f64,
     ) -> Result<Self, PlacementError> {
         let Neurons { count, bytes, per_block } = neurons;
         for (what, given) in [("the number of neurons", count), ("the number of neurons in a block", per_block)] {
@@ -209,16 +218,21 @@ impl Layer {
         }
         bytes.checked_mul(count as u64).ok_or(PlacementError::TooLarge)?;
         let blocks = count.div_ceil(per_block);
-        let all = firing.union(tokens);
+        let of_hottest = |hottest: usize| {
+            let share = hottest as f64 / count as f64;
+            let named = f64::from(tokens) * firing.active_of_hottest(share);
+            Rows { active: firing.union_of_hottest(share, tokens) * count as f64, named: named * count as f64 }
+        };
+        let all = of_hottest(count);
         let split = |blocks_on_gpu: usize| {
             let hottest = blocks_on_gpu.saturating_mul(per_block).min(count);
-            let share = firing.union_of_hottest(hottest as f64 / count as f64, tokens);
-            let active = share * count as f64;
+            let on = of_hottest(hottest);
+            let off = Rows { active: (all.active - on.active).max(0.0), named: (all.named - on.named).max(0.0) };
             Split {
                 bytes: bytes * hottest as u64,
-                active,
-                gpu_s: if hottest == 0 { 0.0 } else { gpu_s(active) },
-                cpu_s: if hottest == count { 0.0 } else { cpu_s((all - share).max(0.0) * count as f64) },
+                active: on.active,
+                gpu_s: if hottest == 0 { 0.0 } else { gpu_s(on) },
+                cpu_s: if hottest == count { 0.0 } else { cpu_s(off) },
             }
         };
         let layer = Self { attention, splits: (0..=blocks).map(split).collect(), neurons };

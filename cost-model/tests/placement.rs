@@ -48,7 +48,8 @@ fn layer() -> impl Strategy<Value = Layer> {
         |((attention, (count, bytes, per_block), exponent, density, tokens), g, c)| {
             let neurons = Neurons { count, bytes, per_block };
             let fires = firing(exponent, density);
-            Layer::new(attention, neurons, &fires, tokens, |rows| g.seconds(rows), |rows| c.seconds(rows)).unwrap()
+            Layer::new(attention, neurons, &fires, tokens, |rows| g.seconds(rows.active), |rows| c.seconds(rows.active))
+                .unwrap()
         },
     )
 }

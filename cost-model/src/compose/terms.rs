@@ -10,6 +10,7 @@ use crate::family::{Family, FamilyCurves};
 use crate::machine::CUDA;
 use crate::operator::Operator;
 use crate::origin::Origin;
+use crate::placement::Rows;
 use crate::record::Measurement;
 use crate::sharing::{Call, Sharing};
 use crate::skew::Unions;
@@ -19,6 +20,13 @@ struct Read {
     seconds: Interval,
     bytes: u64,
     extrapolated: bool,
+}
+
+/// What rows on one side of a divided FFN take.
+pub(crate) struct OnASide {
+    pub(crate) seconds: f64,
+    /// How many are read, each as often as it is.
+    pub(crate) rows_read: f64,
 }
 
 /// How the tokens of a batch are dealt to calls.
@@ -121,19 +129,33 @@ impl Composer<'_> {
         Some(self.term(TermKind::FfnPredicted, operator, curves, &reads, 1))
     }
 
-    /// Seconds of one layer's FFN for one token, by the share of its rows that are computed; they are named: no gate first.
-    pub(crate) fn ffn_seconds(&self, c: &Configuration) -> Result<impl Fn(f64) -> f64, ComposeError> {
+    /// One layer's FFN by the rows that are computed, which are named: no gate first. None for a batch that falls into
+    /// several calls of several tokens each.
+    pub(crate) fn ffn_on_a_side(&self, c: &Configuration) -> Result<Option<impl Fn(Rows) -> OnASide>, ComposeError> {
         let parts: &[Operator] =
             if self.measured_whole_alone(c) { &[Operator::Ffn] } else { &[Operator::GateUp, Operator::Down] };
         let curves = parts.iter().map(|&operator| Ok((operator, self.family(c, operator)?)));
         let curves = curves.collect::<Result<Vec<_>, ComposeError>>()?;
-        let (shape, format) = ((c.model.intermediate, c.model.hidden), c.format);
-        Ok(move |density: f64| {
+        let dealt = if c.policy == DENSE { self.dealt_dense(c) } else { self.dealt(c) };
+        if dealt.calls > 1 && dealt.tokens > 1 {
+            return Ok(None);
+        }
+        let (shape, format, rows) = ((c.model.intermediate, c.model.hidden), c.format, c.model.intermediate as f64);
+        let alone = move |active: f64| {
+            let density = (active / rows).min(1.0);
             let of = |(operator, curves): &(Operator, &FamilyCurves)| {
                 curves.at(shape, density, operator.weight_bytes(format, shape, density, 0)).value.median
             };
-            curves.iter().map(of).sum()
-        })
+            curves.iter().map(of).sum::<f64>()
+        };
+        Ok(Some(move |Rows { active, named }| {
+            if dealt.tokens == 1 {
+                let calls = dealt.calls as f64;
+                return OnASide { seconds: calls * alone(named / calls), rows_read: named };
+            }
+            let call = dealt.sharing.call((named / active).max(1.0));
+            OnASide { seconds: alone(active) * call.time.median, rows_read: active * call.reads }
+        }))
     }
 
     /// Whether the FFN was measured in one piece and its parts were not: a GPU runs it as one phase.

@@ -1,6 +1,6 @@
 //! A placement problem out of byte counts and bandwidths, where no curves were measured.
 
-use super::{Dense, Layer, Link, Neurons, PlacementError, Problem};
+use super::{Dense, Layer, Link, Neurons, PlacementError, Problem, Rows};
 use crate::format::WeightFormat;
 use crate::model::ModelShape;
 use crate::skew::Firing;
@@ -127,7 +127,7 @@ impl Decoder {
         let kv_bytes = self.kv_bytes.saturating_mul(u64::from(tokens));
         let attention = dense(&[self.attention_bytes, kv_bytes, self.predictor_bytes])?;
         let neurons = Neurons { count: self.neurons, bytes: self.neuron_bytes, per_block };
-        let side = |device: Device| move |rows: f64| device.seconds(rows * self.neuron_bytes as f64);
+        let side = |device: Device| move |rows: Rows| device.seconds(rows.active * self.neuron_bytes as f64);
         let mut layers: Vec<Layer> = Vec::with_capacity(firings.len());
         for (index, firing) in firings.iter().enumerate() {
             // Equal layers are tabulated once.

@@ -286,6 +286,10 @@ struct Partial {
     tag: usize,
 }
 
+impl Partial {
+    const NONE: Self = Self { bytes: 0, cost: 0.0, parent: 0, tag: 0 };
+}
+
 /// Partial paths that lead to each state, smallest first, and the ways that extend them to one next state.
 struct Extensions<'a> {
     kept: &'a [Partial],
@@ -342,13 +346,19 @@ impl Extensions<'_> {
             (*slot, below) = (below, below.min(*slot));
         }
         let mut offers = Vec::new();
+        // Where the offers of each bucket begin, in the end.
+        let mut starts = vec![0; buckets + 1];
         self.each(|offer| {
             if offer.cost < cheapest[bucket(&offer)] {
+                starts[bucket(&offer) + 1] += 1;
                 offers.push(offer);
             }
         });
-        // Stable: what is as large and as dear stays in the order in which it came.
-        offers.sort_by_key(|offer: &Partial| paired(offer.bytes, ordinal(offer.cost)));
+        let mut offers = by_bucket(&offers, &mut starts, bucket);
+        for ends in starts.windows(2) {
+            // Stable: what is as large and as dear stays in the order in which it came.
+            offers[ends[0]..ends[1]].sort_by_key(|offer: &Partial| paired(offer.bytes, ordinal(offer.cost)));
+        }
         let mut least = f64::INFINITY;
         offers.retain(|offer| {
             let keep = offer.cost < least;
@@ -359,12 +369,28 @@ impl Extensions<'_> {
     }
 }
 
+/// The offers of the first bucket, then those of the next, each in the order that they had. `starts` has after each bucket how
+/// many offers it has, and afterwards where each begins.
+fn by_bucket(offers: &[Partial], starts: &mut [usize], bucket: impl Fn(&Partial) -> usize) -> Vec<Partial> {
+    for at in 1..starts.len() {
+        starts[at] += starts[at - 1];
+    }
+    let mut next = starts.to_vec();
+    let mut sorted = vec![Partial::NONE; offers.len()];
+    for offer in offers {
+        let at = &mut next[bucket(offer)];
+        sorted[*at] = *offer;
+        *at += 1;
+    }
+    sorted
+}
+
 /// The cheapest path by partial paths of which none is both smaller and cheaper.
 fn frontier(stages: &[Stage], start: usize, capacity: u64, per_byte: f64, bound: f64) -> Option<Vec<usize>> {
     let rest = to_end(stages, Weights { cost: 1.0, byte: per_byte });
     let most = bound + per_byte * capacity as f64;
     let most = most + SLACK * most.abs();
-    let mut kept = vec![Partial { bytes: 0, cost: 0.0, parent: 0, tag: 0 }];
+    let mut kept = vec![Partial::NONE];
     let mut current = [0..0, 0..0];
     current[start] = 0..1;
     for (stage, after) in stages.iter().zip(&rest[1..]) {
