@@ -369,7 +369,7 @@ impl Report {
         if rows.is_empty() {
             return Err(ReportError::Nothing(notes.pop().unwrap_or_else(|| "the records are empty".to_owned())));
         }
-        let scorer = score::Scorer::new(&rows, &anchors, &dense_accuracy);
+        let scorer = score::Scorer::new(&rows, &anchors, &dense_accuracy, scenario.q4_0_kept.value);
         let scores = scorer.at(scenario.kappa.value)?;
         let sensitivity = scorer.sensitivity()?;
         let break_even = score::break_even(&rows);

@@ -11,6 +11,7 @@
 //! | `usd_per_hour` | none | then the machine's share of a rented instance |
 //! | `dense_accuracy` | none | then the published figure, or unknown |
 //! | `kappa` | 1.0 | one unit of missed mass costs as much accuracy |
+//! | `q4_0_kept` | 0.965 | share of accuracy that q4_0 keeps: as its perplexity is higher; other formats keep all |
 //! | `predictor_miss` | 0.0 | output mass that a predictor loses beside what the policy skips: perfect |
 //! | `tokens_per_problem` | 200 | what is written to solve one |
 //! | `accuracy_kept` | 0.95 | a decision that loses more of dense accuracy is none |
@@ -132,6 +133,8 @@ pub struct Scenario {
     pub dense_accuracy: Option<Sourced<f64>>,
     /// Accuracy lost per unit of missed mass; see [`crate::quality::under_loss`].
     pub kappa: Sourced<f64>,
+    /// Share of accuracy that q4_0 keeps of what f16 has.
+    pub q4_0_kept: Sourced<f64>,
     /// Share of output mass that a low-rank predictor loses beside what the policy skips.
     pub predictor_miss: Sourced<f64>,
     /// Tokens that are written to solve a problem, or to fail at it.
@@ -196,6 +199,7 @@ struct File {
     usd_per_hour: Option<f64>,
     dense_accuracy: Option<f64>,
     kappa: Option<f64>,
+    q4_0_kept: Option<f64>,
     predictor_miss: Option<f64>,
     tokens_per_problem: Option<f64>,
     accuracy_kept: Option<f64>,
@@ -350,6 +354,7 @@ impl Scenario {
         let usd = r.number("usd_per_hour", file.usd_per_hour, sensible, "0 to 1e6")?;
         let kappa = r.number("kappa", file.kappa, sensible, "0 to 1e6")?;
         let accuracy = |v: f64| (0.0..=1.0).contains(&v);
+        let q4_0 = r.number("q4_0_kept", file.q4_0_kept, accuracy, "0 to 1")?;
         let miss = r.number("predictor_miss", file.predictor_miss, accuracy, "0 to 1")?;
         let kept = r.number("accuracy_kept", file.accuracy_kept, accuracy, "0 to 1")?;
         let positive = |v: f64| (1.0..=1e9).contains(&v);
@@ -416,6 +421,14 @@ impl Scenario {
             usd_per_hour: usd.map(|v| r.given(v)),
             dense_accuracy: dense.map(|v| r.given(v)),
             kappa: r.or(kappa, 1.0, Origin::assumed("accuracy falls as fast as output mass is missed")),
+            q4_0_kept: r.or(
+                q4_0,
+                0.965,
+                Origin::assumed(
+                    "accuracy falls as perplexity rises: Llama 2 70B 3.5550 in q4_0 and 3.4313 in f16 (llama.cpp, README of \
+                     2023-08-25, Llama 2 70B scorechart)",
+                ),
+            ),
             predictor_miss: r.or(miss, 0.0, Origin::assumed("the predictor is perfect, whatever its rank")),
             tokens_per_problem: r.or(
                 tokens,

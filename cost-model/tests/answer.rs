@@ -4,11 +4,14 @@
 
 mod synthetic;
 
+use std::path::Path;
+
 use cost_model::anchors::Anchors;
 use cost_model::answer::decide::Demand;
 use cost_model::answer::group::Grouping;
 use cost_model::answer::{Answer, Cost, ModelAnswer, write_correlations_csv};
-use cost_model::grid::{Assumptions, Basis, Cell, Grid, GridKey, GridRow, write_grid_csv};
+use cost_model::format::WeightFormat;
+use cost_model::grid::{Assumptions, Basis, Cell, Grid, GridKey, GridRow, Scores, write_grid_csv};
 use cost_model::page;
 use cost_model::record::Record;
 use cost_model::report::{PerForm, PolicyOutcome, Report};
@@ -380,6 +383,36 @@ fn smaller_gpus_stand_in_the_grid_alone_and_beside_a_processor() {
     let none = Scenario::parse(&format!("gpu = []\n{TEXT}"), "s.toml").unwrap();
     let answer = Answer::of(&records, &none, &outcomes).unwrap();
     assert!(answer.grid.machines.iter().all(|m| m.basis == Basis::Measured));
+}
+
+/// Four bits cost accuracy, and no time or money but what solves a problem.
+#[test]
+fn four_bits_keep_what_the_scenario_says() {
+    // The made-up machines have no such kernels.
+    let record = Path::new(env!("CARGO_MANIFEST_DIR")).join("../ci/records/h100.json");
+    let (records, outcomes) = ([Record::read(&record).unwrap()], synthetic::outcomes(MODEL));
+    let text = TEXT.replace("\"q8_0\"", "\"q8_0\", \"q4_0\"");
+    let scores = |kept: &str| {
+        let scenario = Scenario::parse(&format!("{kept}\n{text}"), "s.toml").unwrap();
+        let grid = Answer::of(&records, &scenario, &outcomes).unwrap().grid;
+        let cells = grid.of_model(MODEL);
+        let bounds = Anchors::own().unwrap().for_task("HumanEval, batched").cloned().unwrap();
+        let scores = grid.score(&cells, &Assumptions::of(&scenario, bounds));
+        let q4_0: Vec<bool> = cells.iter().map(|&cell| grid.cells[cell].format == WeightFormat::Q4_0).collect();
+        (scores, q4_0)
+    };
+    let (all, by_default, most) = (scores("q4_0_kept = 1"), scores(""), scores("q4_0_kept = 0.9"));
+    assert!(all.1.contains(&true) && all.1.contains(&false));
+    for (at, q4_0) in all.1.iter().enumerate() {
+        let kept = |scores: &(Scores, Vec<bool>)| scores.0.kept[at] / all.0.kept[at];
+        let expected = if *q4_0 { [0.965, 0.9] } else { [1.0, 1.0] };
+        for (own, expected) in [&by_default, &most].into_iter().zip(expected) {
+            assert!((kept(own) - expected).abs() < 1e-12 || all.0.kept[at] == 0.0);
+            let dearer = own.0.usd_per_solved[at] / all.0.usd_per_solved[at];
+            assert!((dearer * expected - 1.0).abs() < 1e-12 || all.0.kept[at] == 0.0);
+        }
+        assert_eq!(by_default.0.usd_per_mtok[at], all.0.usd_per_mtok[at]);
+    }
 }
 
 /// A long context takes memory from the weights, and users share what is read.

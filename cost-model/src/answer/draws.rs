@@ -93,6 +93,8 @@ fn draw(grid: &Grid, cells: &[usize], assumptions: &Assumptions, seed: u64) -> D
         ms: cells.iter().map(ms).collect(),
         missed: cells.iter().map(missed).collect(),
         kappa: assumptions.kappa * (KAPPA_LN_SD * z(KAPPA, 0)).exp(),
+        // What is lost, within a factor of two as well.
+        q4_0_kept: (1.0 - (1.0 - assumptions.q4_0_kept) * (KAPPA_LN_SD * z(Q4_0, 0)).exp()).max(0.0),
     }
 }
 
@@ -101,6 +103,7 @@ const OPERATOR: u64 = 1;
 const MACHINE: u64 = 2;
 const POLICY: u64 = 3;
 const KAPPA: u64 = 4;
+const Q4_0: u64 = 5;
 
 /// A standard normal number that depends on these alone, by Box and Muller.
 fn normal(seed: u64, what: u64, index: u64) -> f64 {

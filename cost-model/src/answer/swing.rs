@@ -79,6 +79,9 @@ fn changes(model: &str, assumed: &Assumptions) -> Vec<Change> {
     for kappa in [0.0, 0.25, 4.0] {
         all.push(("kappa", format!("{kappa}"), with(&|a| a.kappa = kappa)));
     }
+    for kept in [1.0, 0.9] {
+        all.push(("q4_0_kept", format!("{kept}"), with(&|a| a.q4_0_kept = kept)));
+    }
     for miss in [0.005, 0.05] {
         all.push(("predictor_miss", format!("{miss}"), with(&|a| a.predictor_miss = miss)));
     }

@@ -31,6 +31,8 @@ pub struct Assumptions {
     pub utilisation: f64,
     /// Accuracy lost per unit of missed mass.
     pub kappa: f64,
+    /// Share of accuracy that q4_0 keeps of what f16 has.
+    pub q4_0_kept: f64,
     /// Mass that a low-rank predictor loses beside what the policy skips.
     pub predictor_miss: f64,
     /// Tokens written for a problem.
@@ -51,6 +53,7 @@ impl Assumptions {
         Self {
             utilisation: scenario.utilisation.value,
             kappa: scenario.kappa.value,
+            q4_0_kept: scenario.q4_0_kept.value,
             predictor_miss: scenario.predictor_miss.value,
             tokens_per_problem: scenario.tokens_per_problem.value,
             gpu_price: PriceLevel::Usual,
@@ -94,7 +97,7 @@ impl Scores {
     }
 }
 
-/// What may be drawn anew: times, missed masses and how dear a miss is.
+/// What may be drawn anew: times, missed masses, how dear a miss is, and what q4_0 keeps.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) struct Draw {
     /// Milliseconds between two tokens of a user, cell by cell.
@@ -102,6 +105,7 @@ pub(crate) struct Draw {
     /// Missed mass, cell by cell, that of predictors included.
     pub(crate) missed: Vec<f64>,
     pub(crate) kappa: f64,
+    pub(crate) q4_0_kept: f64,
 }
 
 impl Grid {
@@ -112,6 +116,7 @@ impl Grid {
             ms: of(&|cell| cell.ms.median),
             missed: of(&|cell| self.missed(cell, assumptions)),
             kappa: assumptions.kappa,
+            q4_0_kept: assumptions.q4_0_kept,
         };
         self.score_drawn(cells, assumptions, &draw)
     }
@@ -124,7 +129,9 @@ impl Grid {
     }
 
     pub(crate) fn score_drawn(&self, cells: &[usize], assumptions: &Assumptions, draw: &Draw) -> Scores {
-        let kept: Vec<f64> = draw.missed.iter().map(|missed| (1.0 - draw.kappa * missed).max(0.0)).collect();
+        let by_format = |cell: usize| if self.cells[cell].format == WeightFormat::Q4_0 { draw.q4_0_kept } else { 1.0 };
+        let kept = |(missed, cell): (&f64, &usize)| (1.0 - draw.kappa * missed).max(0.0) * by_format(*cell);
+        let kept: Vec<f64> = draw.missed.iter().zip(cells).map(kept).collect();
         let model = cells.first().map_or("", |&cell| self.outcome(&self.cells[cell]).model);
         let known = assumptions.dense_accuracy(model);
         let dense = known.unwrap_or(1.0);

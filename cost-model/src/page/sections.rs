@@ -200,6 +200,7 @@ fn scenario(s: &Scenario) -> Vec<(&'static str, String, Origin)> {
         ("context_tokens", s.context_tokens.value.to_string(), s.context_tokens.origin.clone()),
         ("utilisation", s.utilisation.value.to_string(), s.utilisation.origin.clone()),
         ("kappa", s.kappa.value.to_string(), s.kappa.origin.clone()),
+        ("q4_0_kept", s.q4_0_kept.value.to_string(), s.q4_0_kept.origin.clone()),
     ];
     let given = |key, value: &Option<Sourced<f64>>| value.clone().map(|v| (key, v.value.to_string(), v.origin));
     all.extend(given("usd_per_hour", &s.usd_per_hour));

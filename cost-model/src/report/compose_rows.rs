@@ -149,18 +149,22 @@ impl Bench<'_> {
         })
     }
 
-    /// Published accuracies are those of the model as released; that quantised weights keep them is assumed.
+    /// Published accuracies are those of the model as released; what quantised weights keep of them is assumed.
     fn accuracy(&self, policy: &str) -> Accuracy {
         if policy != DENSE {
             return sparse_humaneval();
         }
         let known = self.accuracies.iter().find(|a| a.model == self.model.name);
         let mut accuracy = known.map_or_else(sparse_humaneval, |a| a.accuracy.clone());
-        if let Accuracy::Known { origin, .. } = &mut accuracy
-            && self.format.is_quantised()
-            && !matches!(origin, Origin::Assumed { .. })
-        {
-            *origin = Origin::assumed(format!("taken to be that of the unquantised model, {origin}"));
+        if let Accuracy::Known { value, origin } = &mut accuracy {
+            if self.format == WeightFormat::Q4_0 {
+                let kept = &self.scenario.q4_0_kept;
+                *value *= kept.value;
+                *origin =
+                    Origin::assumed(format!("{} of the unquantised model's: {}; {origin}", kept.value, kept.origin));
+            } else if self.format.is_quantised() && !matches!(origin, Origin::Assumed { .. }) {
+                *origin = Origin::assumed(format!("taken to be that of the unquantised model, {origin}"));
+            }
         }
         accuracy
     }

@@ -64,6 +64,7 @@ pub(super) struct Scorer<'a> {
     bounds: &'a Bounds,
     accuracies: &'a [DenseAccuracy],
     references: Vec<Option<usize>>,
+    q4_0_kept: f64,
 }
 
 /// What one kappa gives each row.
@@ -83,9 +84,9 @@ pub(super) struct Scores {
 }
 
 impl<'a> Scorer<'a> {
-    pub(super) fn new(rows: &'a [Row], bounds: &'a Bounds, accuracies: &'a [DenseAccuracy]) -> Self {
+    pub(super) fn new(rows: &'a [Row], bounds: &'a Bounds, accuracies: &'a [DenseAccuracy], q4_0_kept: f64) -> Self {
         let references = (0..rows.len()).map(|row| reference(rows, row)).collect();
-        Self { rows, bounds, accuracies, references }
+        Self { rows, bounds, accuracies, references, q4_0_kept }
     }
 
     pub(super) fn at(&self, kappa: f64) -> Result<Scores, QualityError> {
@@ -100,7 +101,7 @@ impl<'a> Scorer<'a> {
         let dense = model.accuracy.value();
         let mut set: Vec<(usize, Candidate)> = Vec::new();
         for (index, row) in self.rows.iter().enumerate().filter(|(_, r)| r.configuration.model == model.model) {
-            if let Some(accuracy) = accuracy(row, dense, kappa)? {
+            if let Some(accuracy) = self.accuracy(row, dense, kappa)? {
                 set.push((index, row.configuration.candidate(accuracy.value)));
                 scores.per_row[index].accuracy = Some(accuracy);
             }
@@ -159,6 +160,24 @@ impl<'a> Scorer<'a> {
         });
         Ok(Sensitivity { series: series.collect(), kappa })
     }
+
+    fn accuracy(&self, row: &Row, dense: Option<f64>, kappa: f64) -> Result<Option<Sourced<f64>>, QualityError> {
+        let Some(missed) = &row.missed_mass else { return Ok(None) };
+        let kept = if row.configuration.format == WeightFormat::Q4_0.as_str() { self.q4_0_kept } else { 1.0 };
+        let under = |dense: f64| under_loss(dense * kept, missed.value, kappa);
+        Ok(Some(match (dense, &row.accuracy) {
+            (Some(_), Accuracy::Known { value, origin }) => Sourced::new(*value, origin.clone()),
+            (Some(dense), Accuracy::Unknown { .. }) => under(dense)?,
+            (None, _) => {
+                let relative = under(1.0)?;
+                let why = format!(
+                    "relative to an unknown dense accuracy: {kept} x (1 - {kappa} x missed mass {:.4})",
+                    missed.value
+                );
+                Sourced::new(relative.value, Origin::assumed(why))
+            }
+        }))
+    }
 }
 
 impl Scores {
@@ -177,20 +196,6 @@ impl Scores {
             }
         }
     }
-}
-
-fn accuracy(row: &Row, dense: Option<f64>, kappa: f64) -> Result<Option<Sourced<f64>>, QualityError> {
-    let Some(missed) = &row.missed_mass else { return Ok(None) };
-    let under = |dense: f64| under_loss(dense, missed.value, kappa);
-    Ok(Some(match (dense, &row.accuracy) {
-        (Some(_), Accuracy::Known { value, origin }) => Sourced::new(*value, origin.clone()),
-        (Some(dense), Accuracy::Unknown { .. }) => under(dense)?,
-        (None, _) => {
-            let relative = under(1.0)?;
-            let why = format!("relative to an unknown dense accuracy: 1 - {kappa} x missed mass {:.4}", missed.value);
-            Sourced::new(relative.value, Origin::assumed(why))
-        }
-    }))
 }
 
 /// Dense in the widest format, on the same machine.
