@@ -7,15 +7,10 @@
 //! ```
 //! Nobody waits for a thread that does not come.
 
-use std::{
-    hint::spin_loop,
-    ptr,
-    sync::{
-        Mutex, TryLockError,
-        atomic::{AtomicPtr, AtomicUsize, Ordering},
-    },
-    thread,
-};
+use std::{ptr, sync::TryLockError};
+
+// Those of the standard library, or of a model that tries every order: see `orders`.
+use crate::sync::{AtomicPtr, AtomicUsize, Mutex, Ordering, spin_loop, yield_now};
 
 /// What is put up: it may run on several threads at once, and returns when nothing is left to be done.
 type Work<'a> = &'a (dyn Fn() + Sync);
@@ -37,7 +32,7 @@ pub(crate) struct Board {
 struct Line<T>(T);
 
 /// Looks at `inside` before the leader gives up its core: where threads outnumber cores, the one that is inside waits for it.
-const LOOKS: u32 = 1 << 14;
+const LOOKS: u32 = 1 << 8;
 
 impl Board {
     /// Does `work` together with all who come by, and returns when it is done. `false`, and nothing was done, if other
@@ -49,7 +44,7 @@ impl Board {
             Err(TryLockError::WouldBlock) => return false,
         };
         self.work.store(ptr::from_ref(&work).cast_mut().cast(), Ordering::Relaxed);
-        self.number.0.fetch_add(1, Ordering::SeqCst);
+        self.number.0.fetch_add(1, Ordering::Release);
         let _up = Up(self);
         work();
         true
@@ -62,9 +57,9 @@ impl Board {
             return false;
         }
         *last = number;
-        self.inside.0.fetch_add(1, Ordering::SeqCst);
+        self.inside.0.fetch_add(1, Ordering::Acquire);
         let _inside = Inside(self);
-        let up = self.number.0.load(Ordering::SeqCst) == number;
+        let up = self.number.0.load(Ordering::Acquire) == number;
         if up {
             // SAFETY: this thread was counted inside before it saw that the work is still up. The leader takes it down
             // before it looks at the count, and returns from `share`, where the work lives, only when the count is zero.
@@ -79,15 +74,18 @@ struct Up<'a>(&'a Board);
 
 impl Drop for Up<'_> {
     fn drop(&mut self) {
-        self.0.number.0.fetch_add(1, Ordering::SeqCst);
+        self.0.number.0.fetch_add(1, Ordering::Relaxed);
+        // Not a load: whoever steps inside after it sees that the work is down, whoever did before it is counted.
+        let mut inside = self.0.inside.0.fetch_add(0, Ordering::AcqRel);
         let mut looks = 0_u32;
-        while self.0.inside.0.load(Ordering::SeqCst) > 0 {
+        while inside > 0 {
             looks += 1;
             if looks.is_multiple_of(LOOKS) {
-                thread::yield_now();
+                yield_now();
             } else {
                 spin_loop();
             }
+            inside = self.0.inside.0.load(Ordering::Acquire);
         }
     }
 }

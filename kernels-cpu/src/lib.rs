@@ -64,6 +64,7 @@ mod registry;
 mod rows;
 mod scalar;
 mod stretches;
+mod sync;
 pub mod synthetic;
 mod team;
 
