@@ -78,7 +78,7 @@ pub struct GridMachine {
 pub enum Basis {
     /// Off curves measured on it.
     Measured,
-    /// Off curves of another GPU, in proportion to both's specified bandwidth: assumed.
+    /// Off curves of another GPU: what is read by bandwidth, the rest by units and clocks. Assumed.
     Projected,
     /// A GPU and a processor, each off its curves: assumed where they meet.
     Hybrid,
@@ -123,6 +123,12 @@ impl Grid {
                 pace: Pace::MEASURED,
             };
             grid.add_cells(scenario, &bench, true)?;
+        }
+        for (record, composer) in records.iter().zip(&composers) {
+            let Some(measured) = record.machine.measured_gpu() else { continue };
+            let upkeep = scenario.upkeep(&prices, record);
+            let gpu = SideBench { composer, pace: Pace::MEASURED, upkeep };
+            grid.add_hybrids(scenario, gpu, &measured.name, measured.memory_bytes, &composers, &prices)?;
         }
         for projection in &scenario.gpus.value {
             let Some((composer, pace)) = projection.nearest(&composers) else { continue };

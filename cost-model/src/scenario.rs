@@ -17,7 +17,7 @@
 //! | `accuracy_kept` | 0.95 | a decision that loses more of dense accuracy is none |
 //! | `tok_s_user` | 5 | nor is one whose reader waits longer |
 //! | `[grid]` | | what the question is answered over: `policies`, `formats`, `ranks`, `contexts`, `batches` |
-//! | `[[gpu]]` | see [`Projection`] | GPUs by their data sheets, from which a measured one is scaled; `gpu = []` for none |
+//! | `[[gpu]]` | see [`Projection`] | GPUs by their data sheets, composed from the nearest measured one; `gpu = []` for none |
 //! | `[[owned]]` | none | what owning a machine costs and what it draws, before `usd_per_hour`, any rent and any measured power: see [`Owned`] |
 
 use std::path::Path;

@@ -1,4 +1,4 @@
-//! A GPU composed from another's record is what its own record composes to, within what is published of it.
+//! A GPU composed from another's record is what its own record composes to, for one user within a tenth.
 
 #![allow(clippy::unwrap_used)]
 

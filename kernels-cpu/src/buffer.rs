@@ -22,7 +22,7 @@ impl WeightBuffer {
         // An empty map is refused by the system; one byte that nobody sees stands in.
         let map = MmapMut::map_anon(len.max(1))
             .map_err(|e| Error::System { what: "mapping memory for weights", reason: e.to_string() })?;
-        #[cfg(target_os = "linux")]
+        #[cfg(all(target_os = "linux", not(miri)))]
         // Advice only: where it is refused the buffer has small pages and is merely slower.
         let _ = map.advise(memmap2::Advice::HugePage);
         Ok(Self { map })

@@ -55,7 +55,7 @@ impl Cpu {
             return;
         }
         let longest = tokens.iter().map(|token| token.rows.len()).max().unwrap_or(0);
-        let ranges = ranges(longest.div_ceil(piece_len(longest)), self.threads());
+        let ranges = fair_ranges(longest.div_ceil(piece_len(longest)), self.threads());
         let width = cols.div_ceil(ranges).next_multiple_of(COLUMN_STEP);
         let ranges = cols.div_ceil(width);
 
@@ -115,7 +115,7 @@ impl Cpu {
 
 /// Into how many ranges the columns fall: no more than it takes to give each of `threads` about as much to do, since every
 /// range starts every row again.
-fn ranges(pieces: usize, threads: usize) -> usize {
+fn fair_ranges(pieces: usize, threads: usize) -> usize {
     let fair = |ranges: &usize| {
         let tasks = pieces.max(1) * ranges;
         let done_meanwhile = tasks.div_ceil(threads) * threads;
@@ -136,11 +136,14 @@ mod tests {
 
     #[test]
     fn columns_are_split_only_where_pieces_do_not_go_round() {
-        assert_eq!([(8, 1), (8, 2), (8, 4), (8, 8), (5, 5)].map(|(pieces, threads)| ranges(pieces, threads)), [1; 5]);
-        assert_eq!([(8, 16), (1, 2), (5, 2), (4, 8)].map(|(pieces, threads)| ranges(pieces, threads)), [2; 4]);
-        assert_eq!([(8, 64), (0, 3)].map(|(pieces, threads)| ranges(pieces, threads)), [7, 3]);
+        assert_eq!(
+            [(8, 1), (8, 2), (8, 4), (8, 8), (5, 5)].map(|(pieces, threads)| fair_ranges(pieces, threads)),
+            [1; 5]
+        );
+        assert_eq!([(8, 16), (1, 2), (5, 2), (4, 8)].map(|(pieces, threads)| fair_ranges(pieces, threads)), [2; 4]);
+        assert_eq!([(8, 64), (0, 3)].map(|(pieces, threads)| fair_ranges(pieces, threads)), [7, 3]);
         for (pieces, threads) in (1..=PIECES).flat_map(|pieces| (1..=64).map(move |threads| (pieces, threads))) {
-            let tasks = pieces * ranges(pieces, threads);
+            let tasks = pieces * fair_ranges(pieces, threads);
             assert!(tasks.div_ceil(threads) * threads * (IDLE - 1) <= tasks * IDLE, "{pieces} {threads}");
         }
     }

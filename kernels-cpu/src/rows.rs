@@ -11,9 +11,9 @@ use crate::{Isa, Matrix};
 const LINE: usize = 64;
 pub(crate) const PAIR: usize = 2 * LINE;
 
-/// Whether a prefetch brings the line beside it too. On Zen 4 it does: to name both costs f16 5 % (fast memory). On a Xeon
-/// (Emerald Rapids) to name one costs it 15 to 20 %.
-static IN_PAIRS: LazyLock<bool> = LazyLock::new(|| !cfg!(miri) && Isa::is_amd());
+/// Whether a prefetch brings the line beside it too. On Zen 4 it does: to name both costs f16 3 to 7 % (fast memory); other
+/// processors of AMD are taken to be like it. On a Xeon (Emerald Rapids) to name one costs f16 10 to 15 %.
+static IN_PAIRS: LazyLock<bool> = LazyLock::new(Isa::is_amd);
 
 /// The active rows of a matrix, by position in the active list.
 #[derive(Clone, Copy)]
@@ -81,8 +81,8 @@ impl<'a> ActiveRows<'a> {
         self.active.len() / R * R
     }
 
-    /// Starts to fetch the `bytes` of the first `R` rows from `offset` on, which are parts of the rows: nothing else runs
-    /// ahead of a kernel's first group.
+    /// Starts to fetch `bytes` bytes of each of the first `R` rows, from `offset` on, which lie within the row: nothing else
+    /// runs ahead of a kernel's first group.
     pub(crate) fn prefetch_first<const R: usize>(self, offset: usize, bytes: usize) {
         let step = if self.in_pairs { PAIR } else { LINE };
         for row in self.starts::<R>(0).iter().take(self.active.len()) {

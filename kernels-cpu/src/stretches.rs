@@ -5,7 +5,7 @@
 //!   two threads   |....... 1/4 .......|...... 3/16 ......|.... 9/64 ....|...|..|.|
 //! ```
 //! That is guided self-scheduling (Polychronopoulos and Kuck, IEEE Transactions on Computers 36, 1987), each stretch half
-//! of what its guide gives: a core that another guest slows down must not hold the others up.
+//! of what that rule gives: a core that another guest slows down must not hold the others up.
 
 use std::{mem, ops::Range};
 
@@ -43,7 +43,8 @@ mod tests {
     #[test]
     fn stretches_are_whole_groups_and_together_all_rows() {
         for threads in [1, 2, 3, 16, 64] {
-            for rows in [0, 1, 7, 8, 9, 100, 2867, 28672] {
+            let all = [0, 1, 7, 8, 9, 100, 2867, 28672];
+            for &rows in if cfg!(miri) { &all[..6] } else { &all } {
                 let mut values: Vec<usize> = (0..rows).collect();
                 let ranges = stretches(rows, threads);
                 let (mut end, mut longest) = (0, usize::MAX);

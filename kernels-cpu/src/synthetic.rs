@@ -57,9 +57,8 @@ impl OwnedMatrix {
     /// `rows` x `cols` weights drawn from `seed`, filled by rayon's current pool.
     ///
     /// A page lies nearest to the core that fills it. So fill within [`Cpu::install`](crate::Cpu::install) of the `Cpu`
-    /// that will read: rows are dealt out to its threads in the same stretches, in the same order, as by the row
-    /// operators over all rows. (A stretch that one thread steals from another, then or later, stays where it was
-    /// filled; of the columns that down deals out, a page holds some of every thread.)
+    /// that will read: rows are dealt out to its threads in the same stretches as by the row operators over all rows, to
+    /// whichever thread is free, then as later.
     ///
     /// # Errors
     /// A shape that is not whole blocks or does not fit in memory.
@@ -67,7 +66,7 @@ impl OwnedMatrix {
         Self::stacked(format, 1, rows, cols, seed)
     }
 
-    /// Gate, up and down of a layer, one after the other: a matrix of 3 x `neurons` rows, each third of it filled as
+    /// Gate, up and down of a layer, one after the other: a matrix of 3 x `neurons` rows, each matrix of it filled as
     /// [`random`](Self::random) fills a matrix.
     ///
     /// # Errors
@@ -76,23 +75,23 @@ impl OwnedMatrix {
         Self::stacked(format, 3, neurons, cols, seed)
     }
 
-    fn stacked(format: Format, thirds: usize, part_rows: usize, cols: usize, seed: u64) -> Result<Self, Error> {
-        let too_large = Error::TooLarge { format, rows: part_rows, cols };
-        let rows = part_rows.checked_mul(thirds).ok_or_else(|| too_large.clone())?;
+    fn stacked(format: Format, matrices: usize, rows_each: usize, cols: usize, seed: u64) -> Result<Self, Error> {
+        let too_large = Error::TooLarge { format, rows: rows_each, cols };
+        let rows = rows_each.checked_mul(matrices).ok_or_else(|| too_large.clone())?;
         let row_bytes = format.row_bytes(cols)?;
         let len = row_bytes.checked_mul(rows).ok_or(too_large)?;
         let mut buffer = WeightBuffer::zeroed(len)?;
-        for third in 0..thirds {
-            let bytes = &mut buffer.bytes_mut()[third * (len / thirds)..][..len / thirds];
+        for matrix in 0..matrices {
+            let bytes = &mut buffer.bytes_mut()[matrix * (len / matrices)..][..len / matrices];
             if bytes.is_empty() {
                 break;
             }
-            let stretches = stretches(part_rows, rayon::current_num_threads());
+            let stretches = stretches(rows_each, rayon::current_num_threads());
             let bytes = parts(bytes, stretches.clone().map(|rows| rows.start * row_bytes..rows.end * row_bytes));
             let stretches: Vec<_> = stretches.zip(bytes).collect();
             stretches.into_par_iter().with_max_len(1).for_each(|(rows, bytes)| {
                 for (row, bytes) in rows.zip(bytes.chunks_mut(row_bytes)) {
-                    fill_row(format, seed ^ ((third * part_rows + row) as u64) << 20, bytes);
+                    fill_row(format, seed ^ ((matrix * rows_each + row) as u64) << 20, bytes);
                 }
             });
         }

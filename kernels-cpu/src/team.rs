@@ -14,6 +14,7 @@
 use std::{
     cell::Cell,
     hint::spin_loop,
+    panic::{AssertUnwindSafe, catch_unwind, resume_unwind},
     sync::{
         Mutex, PoisonError,
         atomic::{AtomicBool, AtomicUsize, Ordering},
@@ -33,10 +34,10 @@ const AWAKE: Duration = Duration::from_millis(5);
 const NAP: Duration = Duration::from_micros(50);
 /// To wake two threads and be woken by them takes as long as one thread needs for this much from memory: about 100 us.
 const WORTH_WAKING_BYTES: usize = 1 << 20;
-/// Looks between two looks at the clock, and between two at rayon's queues, which takes as long as some ten looks at the
-/// board.
+/// Looks at the board for one at the clock.
 const LOOKS: u32 = 256;
-const LOOKS_AT_BOARD: u32 = 16;
+/// Looks at the board for one at rayon's queues, which takes as long as some ten.
+const LOOKS_FOR_ONE_AT_QUEUES: u32 = 16;
 
 #[derive(Debug)]
 pub(crate) struct Team {
@@ -96,7 +97,7 @@ impl Team {
 
     /// Whether work that reads `bytes` is better done by the caller alone: others would first have to be woken.
     pub(crate) fn leaves_alone(&self, bytes: usize) -> bool {
-        self.threads() == 1 || (bytes < WORTH_WAKING_BYTES && rayon::current_thread_index().is_none())
+        self.threads() == 1 || (bytes < WORTH_WAKING_BYTES && self.pool.current_thread_index().is_none())
     }
 
     /// Runs `task` on each of `parts`, which read `bytes` together, shared between the threads where that is worth it.
@@ -114,7 +115,7 @@ impl Team {
         }
         let parts: Vec<Mutex<Option<T>>> = parts.map(|part| Mutex::new(Some(part))).collect();
         let taken = AtomicUsize::new(0);
-        let work = || {
+        let take_all = || {
             while let Some(part) = parts.get(taken.fetch_add(1, Ordering::Relaxed)) {
                 // Nobody else takes this part: the lock is never waited for.
                 if let Some(part) = part.lock().unwrap_or_else(PoisonError::into_inner).take() {
@@ -122,7 +123,14 @@ impl Team {
                 }
             }
         };
-        let shared = match rayon::current_thread_index() {
+        // Whichever thread it happens on, the caller must learn of it.
+        let panicked = Mutex::new(None);
+        let work = || {
+            if let Err(payload) = catch_unwind(AssertUnwindSafe(take_all)) {
+                panicked.lock().unwrap_or_else(PoisonError::into_inner).get_or_insert(payload);
+            }
+        };
+        let shared = match self.pool.current_thread_index() {
             None => self.install_at_once(|| self.board.share(&work)),
             Some(_) => LEADS.get() && self.board.share(&work),
         };
@@ -131,6 +139,9 @@ impl Team {
                 (1..self.threads()).for_each(|_| scope.spawn(|_| work()));
                 work();
             });
+        }
+        if let Some(payload) = panicked.into_inner().unwrap_or_else(PoisonError::into_inner) {
+            resume_unwind(payload);
         }
     }
 }
@@ -200,7 +211,8 @@ impl Session {
         while !LEADS.get() && !self.over.load(Ordering::Relaxed) {
             let worked = (0..LOOKS).any(|look| {
                 spin_loop();
-                board.join(&mut joined) || (look % LOOKS_AT_BOARD == 0 && rayon::yield_now() == Some(Yield::Executed))
+                board.join(&mut joined)
+                    || (look % LOOKS_FOR_ONE_AT_QUEUES == 0 && rayon::yield_now() == Some(Yield::Executed))
             });
             if worked {
                 idle_since = Instant::now();
@@ -225,7 +237,8 @@ mod tests {
 
     /// On one core every session waits for time slices, and in an emulator a slice is long.
     fn sessions() -> usize {
-        if thread::available_parallelism().is_ok_and(|cores| cores.get() > 1) { 2000 } else { 20 }
+        let many = !cfg!(miri) && thread::available_parallelism().is_ok_and(|cores| cores.get() > 1);
+        if many { 2000 } else { 20 }
     }
 
     #[test]
@@ -285,10 +298,32 @@ mod tests {
     #[test]
     fn a_panic_ends_the_session() {
         let team = Team::new(2).unwrap();
-        let panicked = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
-            team.install(|| std::panic::resume_unwind(Box::new(())));
+        let panicked = catch_unwind(AssertUnwindSafe(|| {
+            team.install(|| resume_unwind(Box::new(())));
         }));
         assert!(panicked.is_err());
         team.install(|| team.each(usize::MAX, 0..4, |_| {}));
+    }
+
+    #[test]
+    fn a_panic_on_any_thread_reaches_whoever_shared_the_work_out() {
+        let team = Team::new(3).unwrap();
+        for at in [0, 1, 40, 99] {
+            let go = || team.each(usize::MAX, 0..100, |part| assert_ne!(part, at, "on purpose"));
+            let outside = catch_unwind(AssertUnwindSafe(go));
+            let inside = team.install(|| catch_unwind(AssertUnwindSafe(go)));
+            assert!(outside.is_err() && inside.is_err(), "{at}");
+        }
+        let count = AtomicUsize::new(0);
+        team.each(usize::MAX, 0..100, |_| _ = count.fetch_add(1, Ordering::Relaxed));
+        assert_eq!(count.into_inner(), 100);
+    }
+
+    #[test]
+    fn the_leader_of_one_team_may_share_with_another() {
+        let [one, other] = [2, 2].map(|threads| Team::new(threads).unwrap());
+        let count = AtomicUsize::new(0);
+        one.install(|| other.each(usize::MAX, 0..100, |_| _ = count.fetch_add(1, Ordering::Relaxed)));
+        assert_eq!(count.into_inner(), 100);
     }
 }

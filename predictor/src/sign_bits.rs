@@ -62,7 +62,7 @@ impl SignBits {
         }
         pack(x, &mut self.x);
         let (words, kernel, x, cols) = (self.x.len(), Kernel::of(cpu.isa()), &self.x[..], self.cols as f32);
-        // As many tasks as the row operators make of a matrix.
+        // Sixteen tasks a thread: the last one decides.
         let rows = self.neurons.div_ceil(16 * cpu.threads()).max(1);
         let parts = self.bits.chunks(rows * words).zip(scores.chunks_mut(rows));
         cpu.each(self.bits.len() * size_of::<u64>(), parts, |(bits, scores)| {

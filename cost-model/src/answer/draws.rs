@@ -1,4 +1,5 @@
-//! What is uncertain, drawn anew: times within their intervals, missed masses within theirs, and how dear a miss is.
+//! What is uncertain, drawn anew: times within their intervals, missed masses within theirs, how dear a miss is, and what
+//! q4_0 loses.
 //!
 //! Within a draw an operator of a machine is fast or slow in every configuration alike, as its curve is; what the sum of
 //! operators leaves out moves all of a machine's times alike; a policy misses as much in every configuration of it. The

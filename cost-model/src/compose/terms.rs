@@ -153,7 +153,9 @@ impl Composer<'_> {
                 let calls = dealt.calls as f64;
                 return OnASide { seconds: calls * alone(named / calls), rows_read: named };
             }
-            let call = dealt.sharing.call((named / active).max(1.0));
+            // Rounding may leave no rows that are named now and then.
+            let multiplicity = if active > 0.0 { (named / active).max(1.0) } else { 1.0 };
+            let call = dealt.sharing.call(multiplicity);
             OnASide { seconds: alone(active) * call.time.median, rows_read: active * call.reads }
         }))
     }

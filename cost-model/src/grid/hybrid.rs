@@ -46,7 +46,7 @@ pub(super) struct Hybrid<'a> {
     pub(super) gpu_bytes: u64,
 }
 
-/// So many, the tokens in each one's cache, and how many neurons move together for them.
+/// How many users, the tokens in each one's cache, and how many neurons move together for them.
 #[derive(Clone, Copy, PartialEq)]
 pub(super) struct Users {
     pub(super) batch: usize,
@@ -106,7 +106,7 @@ impl Hybrid<'_> {
         }
         let cells = jobs.par_iter().filter_map(|(outcome, gpu, cpu, per_block)| {
             match self.cell(*outcome, gpu, cpu, *per_block) {
-                // What one side cannot compose is left out; each side has its note.
+                // What one side cannot compose, or not in one call, is left out; each side has its note.
                 Err(GridError::Compose(_)) => None,
                 other => other.transpose(),
             }

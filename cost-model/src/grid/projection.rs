@@ -83,13 +83,14 @@ impl Pace {
 impl Projection {
     /// Those that a scenario projects to unless it names its own.
     pub fn usual() -> Vec<Self> {
-        let own = |name: &str| {
-            let hardware = specified(name)?;
-            let (bytes_per_s, memory_bytes) =
-                (hardware.gb_per_s? * GB as f64, (hardware.memory_gb? * GB as f64) as u64);
-            Some(Self { name: name.to_owned(), bytes_per_s, memory_bytes })
-        };
-        USUAL.into_iter().filter_map(own).collect()
+        USUAL.into_iter().filter_map(Self::of).collect()
+    }
+
+    /// The GPU of that name as the catalogue has it, if it has.
+    pub fn of(name: &str) -> Option<Self> {
+        let hardware = specified(name)?;
+        let (bytes_per_s, memory_bytes) = (hardware.gb_per_s? * GB as f64, (hardware.memory_gb? * GB as f64) as u64);
+        Some(Self { name: name.to_owned(), bytes_per_s, memory_bytes })
     }
 
     /// Of the measured machines the one whose GPU comes nearest to this one's bandwidth, and times here by its own; none where

@@ -20,7 +20,7 @@ pub(super) const INTRO: &str = "Every policy × predictor × format × machine �
                                 is not measured of batches as the notes say: these are statements about costs under \
                                 those assumptions, and the sensitivity says which of them matter. Intervals hold the \
                                 spread of measurements, what a composed token leaves out, the policies' own spread over \
-                                prompts, and a factor of two either way in how dear a miss is.";
+                                prompts, and a factor of two either way in how dear a miss is and in what q4_0 loses.";
 
 const GROUPS: &str = "All configurations, and then each group by itself. −1: the better PER is always the cheaper.";
 const NO_ENDS: &str = "fewer than ten configurations to tell an interval from";

@@ -16,8 +16,8 @@ use super::kind;
 const BYTES_PER_GB: f64 = 1e9;
 
 const MUST_KEEP: &str = "of dense accuracy, to be cheaper per solved problem; what it keeps is unknown";
-const LOSS: &str = "for PER, sparse accuracy = dense accuracy × (1 − kappa × missed mass); nothing published supports \
-                    a value of kappa, so the sensitivity plot shows a range";
+const LOSS: &str = "for PER, sparse accuracy = dense accuracy × (1 − kappa × missed mass), of which q4_0 keeps `q4_0_kept`; \
+                    nothing published supports a value of kappa, so the sensitivity plot shows a range";
 const GAPS: &str = "What launches, barriers and cache effects between operators add. The intervals hold the spread of \
                     the measurements alone, not the uncertainty of densities, prices and assumptions.";
 

@@ -345,16 +345,16 @@ impl Extensions<'_> {
         for slot in &mut cheapest {
             (*slot, below) = (below, below.min(*slot));
         }
-        let mut offers = Vec::new();
+        let mut unsorted = Vec::new();
         // Where the offers of each bucket begin, in the end.
         let mut starts = vec![0; buckets + 1];
         self.each(|offer| {
             if offer.cost < cheapest[bucket(&offer)] {
                 starts[bucket(&offer) + 1] += 1;
-                offers.push(offer);
+                unsorted.push(offer);
             }
         });
-        let mut offers = by_bucket(&offers, &mut starts, bucket);
+        let mut offers = by_bucket(&unsorted, &mut starts, bucket);
         for ends in starts.windows(2) {
             // Stable: what is as large and as dear stays in the order in which it came.
             offers[ends[0]..ends[1]].sort_by_key(|offer: &Partial| paired(offer.bytes, ordinal(offer.cost)));

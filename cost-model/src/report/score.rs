@@ -1,7 +1,7 @@
 //! PER in three forms over the rows, what it depends on, and how it ranks against dollars.
 //!
 //! No code accuracy of a sparse 70B is known, so the scores rest on the declared one-parameter
-//! family of [`crate::quality::under_loss`]. The paper form and the ratio form do not change when
+//! family of [`crate::quality::under_loss`], times what the weights' format keeps. The paper form and the ratio form do not change when
 //! all accuracies of a model are scaled alike; where even the dense accuracy is unknown they are
 //! computed with dense = 1, and only the anchored form is absent.
 
@@ -167,7 +167,14 @@ impl<'a> Scorer<'a> {
         let under = |dense: f64| under_loss(dense * kept, missed.value, kappa);
         Ok(Some(match (dense, &row.accuracy) {
             (Some(_), Accuracy::Known { value, origin }) => Sourced::new(*value, origin.clone()),
-            (Some(dense), Accuracy::Unknown { .. }) => under(dense)?,
+            (Some(dense), Accuracy::Unknown { .. }) if kept == 1.0 => under(dense)?,
+            (Some(dense), Accuracy::Unknown { .. }) => {
+                let why = format!(
+                    "dense accuracy {dense} x {kept} that q4_0 keeps x (1 - {kappa} x missed mass {:.4})",
+                    missed.value
+                );
+                Sourced::new(under(dense)?.value, Origin::assumed(why))
+            }
             (None, _) => {
                 let relative = under(1.0)?;
                 let why = format!(

@@ -13,7 +13,8 @@
 //! eight are formed over the whole list and s over whole blocks, so the result does not depend on threads.
 //!
 //! From cache a core of Zen 4 reads q4_0 at 18 GB/s this way and at 10 in f32. What holds it is how many operations wait in
-//! the processor at once, so the next block is turned while this one is multiplied.
+//! the processor at once, so the next block is turned while this one is multiplied. q8_0 gains where 512-bit operations are
+//! one pass; Zen 4 runs AVX2's.
 
 use std::{arch::x86_64::*, ops::Range, slice};
 

@@ -20,7 +20,8 @@ pub struct Case {
 }
 
 /// Mostly small layers, which are as odd as large ones and cost less; some with rows longer than the kernels'
-/// prefetch distance in every format, some with lists long enough to fall into pieces. All are small for Miri, which
+/// prefetch distance in every format, some with whole chunks of blocks in whole groups of neurons, some with lists long enough to
+/// fall into pieces. All are small for Miri, which
 /// takes a second over a processor's microsecond.
 fn sizes() -> impl Strategy<Value = (usize, usize)> {
     let (rows, blocks, large) = if cfg!(miri) { (8_usize, 3_usize, 0) } else { (20, 5, 1) };
@@ -28,6 +29,7 @@ fn sizes() -> impl Strategy<Value = (usize, usize)> {
         24 => (0..rows, 0..blocks),
         6 * large => (0..70_usize, 0..12_usize),
         large => (0..12_usize, 0..170_usize),
+        large => (8..40_usize, 16..40_usize),
         large => (500..2300_usize, 0..3_usize),
     ]
 }
