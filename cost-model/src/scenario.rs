@@ -445,7 +445,8 @@ impl Scenario {
             gpus: r.or(
                 file.gpu,
                 Projection::usual(),
-                Origin::assumed("GPUs that can be rented: what is read there takes as much longer as bandwidth is lower, the rest as units and clocks are fewer"),
+                Origin::assumed("GPUs that can be rented: what is read there takes as much longer as bandwidth is lower, the rest as \
+                     units and clocks are fewer"),
             ),
             owned: file.owned,
         })
