@@ -37,7 +37,7 @@ use crate::scenario::Scenario;
 use crate::skew::SkewError;
 
 use cell::Bench;
-use hybrid::{Hybrid, SideBench};
+use hybrid::{Hybrid, SideBench, Users};
 
 /// Why there is no grid.
 #[derive(Debug, thiserror::Error)]
@@ -187,7 +187,7 @@ impl Grid {
             let mut found = Vec::new();
             for model in &scenario.models.value {
                 let (rank, policies) = (scenario.predictor_rank.value, &scenario.policies.value);
-                let users = axes.beside_a_processor(scenario.context_tokens.value);
+                let users = Users::of(axes, scenario.context_tokens.value);
                 found.extend(hybrid.cells(model, &axes.formats, &self.outcomes, policies, rank, &users)?);
             }
             if found.is_empty() {

@@ -109,10 +109,9 @@ impl Cpu {
         check_active(active, w.rows())?;
         let (kernel, input) = self.prepared(w, x);
         let bytes = active.len() * w.row_bytes();
-        let stretches = stretches(active.len(), self.threads());
-        self.each(bytes, stretches.clone().zip(parts(out, stretches)), |(stretch, out)| {
+        self.each_part(bytes, active, out, |active, out| {
             // SAFETY: lengths and indices were checked above, the instruction set in `with`; `prepared` made the input.
-            unsafe { (kernel.gemv)(w, &active[stretch], &input, out) };
+            unsafe { (kernel.gemv)(w, active, &input, out) };
         });
         Ok(())
     }
@@ -138,10 +137,9 @@ impl Cpu {
         check_active(active, gate.rows())?;
         let (kernel, input) = self.prepared(gate, x);
         let bytes = 2 * active.len() * gate.row_bytes();
-        let stretches = stretches(active.len(), self.threads());
-        self.each(bytes, stretches.clone().zip(parts(h, stretches)), |(stretch, h)| {
+        self.each_part(bytes, active, h, |active, h| {
             // SAFETY: as in `gemv`.
-            unsafe { (kernel.gate_up)([gate, up], activation, &active[stretch], &input, h) };
+            unsafe { (kernel.gate_up)([gate, up], activation, active, &input, h) };
         });
         Ok(())
     }
@@ -205,6 +203,19 @@ impl Cpu {
     /// Runs `task` on each of `parts`, which read `bytes` together, shared between the threads where that is worth it.
     pub fn each<T: Send>(&self, bytes: usize, parts: impl Iterator<Item = T> + Send, task: impl Fn(T) + Sync + Send) {
         self.team.each(bytes, parts, task);
+    }
+
+    /// Runs `task` on each stretch of the active list and what it puts out, one number a row.
+    fn each_part(
+        &self,
+        bytes: usize,
+        active: &[u32],
+        out: &mut [f32],
+        task: impl Fn(&[u32], &mut [f32]) + Sync + Send,
+    ) {
+        let stretches = stretches(active.len(), self.threads());
+        let parts = stretches.clone().zip(parts(out, stretches));
+        self.each(bytes, parts, |(stretch, out)| task(&active[stretch], out));
     }
 
     /// Keeps the threads awake during `f`, except for work too small to wake them for.

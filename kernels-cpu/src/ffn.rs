@@ -266,14 +266,10 @@ pub(crate) struct Cuts {
 
 impl Cuts {
     /// Stretches of about `next(left)` rows that any of the lists names, where `left` such rows are left.
-    pub(crate) fn new(lists: &[&[u32]], neurons: usize, next: impl Fn(usize) -> usize) -> Self {
+    pub(crate) fn new(lists: &[&[u32]], neurons: usize, next: impl Fn(usize) -> usize + Clone) -> Self {
         let mut ends = vec![0; lists.len()];
         if let [list] = lists {
-            let mut position = 0;
-            while position < list.len() {
-                position += next(list.len() - position).clamp(1, list.len() - position);
-                ends.push(position);
-            }
+            ends.extend(stretches::each_of(list.len(), next).map(|stretch| stretch.end));
         } else {
             let mut named = vec![0_u64; neurons.div_ceil(64)];
             for &row in lists.iter().copied().flatten() {

@@ -17,12 +17,23 @@ pub(crate) fn next(left: usize, threads: usize) -> usize {
     if threads == 1 { left } else { left.div_ceil(2 * threads).next_multiple_of(GROUP).min(left) }
 }
 
-/// All stretches of `rows` rows, in order.
+/// All stretches of `rows` rows for `threads` threads, in order.
 pub(crate) fn stretches(rows: usize, threads: usize) -> impl Iterator<Item = Range<usize>> + Clone {
+    each_of(rows, move |left| next(left, threads))
+}
+
+/// `rows` rows in stretches of `length(left)`, where `left` are left.
+pub(crate) fn each_of(
+    rows: usize,
+    length: impl Fn(usize) -> usize + Clone,
+) -> impl Iterator<Item = Range<usize>> + Clone {
     let mut start = 0;
     std::iter::from_fn(move || {
-        let end = start + next(rows - start, threads);
-        (start < end).then(|| mem::replace(&mut start, end)..end)
+        let left = rows - start;
+        (left > 0).then(|| {
+            let end = start + length(left).clamp(1, left);
+            mem::replace(&mut start, end)..end
+        })
     })
 }
 

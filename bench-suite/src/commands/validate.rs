@@ -193,7 +193,8 @@ fn errors_of_tokens(validation: &Validation) -> [f64; 2] {
 }
 
 /// Median and 90th percentile, by nearest ranks; 0 of nothing.
-fn quantiles(mut errors: Vec<f64>) -> [f64; 2] {
+/// Median and 90th percentile.
+pub(super) fn quantiles(mut errors: Vec<f64>) -> [f64; 2] {
     errors.sort_by(f64::total_cmp);
     [0.5, 0.9].map(|share| nearest_rank(&errors, share).unwrap_or(0.0))
 }

@@ -12,10 +12,9 @@ use serde::Serialize;
 use crate::{
     Failure, Result,
     output::{TableFormat, print, print_csv, print_json, table},
-    timing::nearest_rank,
 };
 
-use super::records::read_records;
+use super::{records::read_records, validate::quantiles};
 
 /// A line of `--csv`.
 #[derive(Debug, Serialize)]
@@ -59,15 +58,9 @@ fn flat(row: &AcrossRow) -> FlatRow<'_> {
         scorer: row.scorer,
         users: row.users,
         configurations: row.errors.len(),
-        median_error: quantile(row.errors.iter().copied(), 0.5),
-        p90_absolute_error: quantile(row.errors.iter().map(|error| error.abs()), 0.9),
+        median_error: quantiles(row.errors.clone())[0],
+        p90_absolute_error: quantiles(row.errors.iter().map(|error| error.abs()).collect())[1],
     }
-}
-
-fn quantile(errors: impl Iterator<Item = f64>, share: f64) -> f64 {
-    let mut errors: Vec<f64> = errors.collect();
-    errors.sort_by(f64::total_cmp);
-    nearest_rank(&errors, share).unwrap_or(0.0)
 }
 
 fn for_people(rows: &[AcrossRow]) -> String {
@@ -90,17 +83,17 @@ fn for_people(rows: &[AcrossRow]) -> String {
     let mut pairs: Vec<(&str, &str)> = rows.iter().map(|row| (row.from.as_str(), row.to.as_str())).collect();
     pairs.dedup();
     for (from, to) in pairs {
-        let own = || rows.iter().filter(|row| (row.from.as_str(), row.to.as_str()) == (from, to));
-        let errors = || own().flat_map(|row| &row.errors).map(|error| error.abs());
-        let one = || own().filter(|row| row.users == 1).flat_map(|row| &row.errors).map(|error| error.abs());
+        let errors = |within: fn(&AcrossRow) -> bool| -> Vec<f64> {
+            let own = rows.iter().filter(|row| (row.from.as_str(), row.to.as_str()) == (from, to) && within(row));
+            own.flat_map(|row| &row.errors).map(|error| error.abs()).collect()
+        };
+        let all = errors(|_| true);
+        let count = all.len();
         let percent = |share: f64| format!("{:.1} %", 100.0 * share);
+        let ([median, p90], [alone, p90_alone]) =
+            (quantiles(all).map(percent), quantiles(errors(|row| row.users == 1)).map(percent));
         text += &format!(
-            "{to} from {from}: median {}, p90 {} of {} configurations; one user {} and {}\n",
-            percent(quantile(errors(), 0.5)),
-            percent(quantile(errors(), 0.9)),
-            errors().count(),
-            percent(quantile(one(), 0.5)),
-            percent(quantile(one(), 0.9)),
+            "{to} from {from}: median {median}, p90 {p90} of {count} configurations; one user {alone} and {p90_alone}\n"
         );
     }
     text

@@ -2,7 +2,6 @@
 
 use serde::Serialize;
 
-use super::hybrid::{COARSE, FINE, Users};
 use crate::format::WeightFormat;
 use crate::scenario::GRID_POLICIES;
 
@@ -37,20 +36,6 @@ impl Axes {
             .collect();
         few.dedup();
         Self { contexts: vec![self.context_near(context)], batches: few, ..self.clone() }
-    }
-
-    /// For machines of two sides, whose every row is a search: the fewest users with the context asked for, and, in coarser
-    /// blocks, with the longest; and a middling number of users.
-    pub(super) fn beside_a_processor(&self, context: usize) -> Vec<Users> {
-        let few = self.fewer(context);
-        let (near, longest) = (self.context_near(context), self.contexts.iter().copied().max().unwrap_or(context));
-        let Some((&batch, more)) = few.batches.split_first() else { return Vec::new() };
-        let mut users = vec![Users { batch, context: near, per_block: FINE }];
-        if longest != near {
-            users.push(Users { batch, context: longest, per_block: COARSE });
-        }
-        users.extend(more.first().map(|&batch| Users { batch, context: near, per_block: COARSE }));
-        users
     }
 }
 

@@ -13,14 +13,14 @@ use crate::placement::{Dense, Layer, Link, Neurons, PlacementError, Problem, Row
 use crate::report::PolicyOutcome;
 use crate::setting::Setting;
 
-use super::GridError;
 use super::cell::{Cell, GROUPS};
 use super::projection::Pace;
+use super::{Axes, GridError};
 
 /// Neurons that move together: 14 blocks of a 70B's layer, which are placed in some twenty milliseconds; or half as many blocks,
 /// in five, with which a token takes 0.4 % longer in the median and 1.4 % at the 90th percentile.
-pub(super) const FINE: usize = 2048;
-pub(super) const COARSE: usize = 4096;
+const FINE: usize = 2048;
+const COARSE: usize = 4096;
 /// What of a GPU's memory weights can have: the rest holds buffers and the desktop.
 const FREE: f64 = 0.92;
 /// A hidden state's way to the other side, and waiting for each other, seconds; PCIe 4.0's bandwidth.
@@ -49,9 +49,25 @@ pub(super) struct Hybrid<'a> {
 /// How many users, the tokens in each one's cache, and how many neurons move together for them.
 #[derive(Clone, Copy, PartialEq)]
 pub(super) struct Users {
-    pub(super) batch: usize,
-    pub(super) context: usize,
-    pub(super) per_block: usize,
+    batch: usize,
+    context: usize,
+    per_block: usize,
+}
+
+impl Users {
+    /// Few of `axes`, since every row is a search: the fewest users with the context asked for, and, in coarser blocks, with
+    /// the longest; and a middling number of users.
+    pub(super) fn of(axes: &Axes, context: usize) -> Vec<Self> {
+        let few = axes.fewer(context);
+        let (near, longest) = (axes.context_near(context), axes.contexts.iter().copied().max().unwrap_or(context));
+        let Some((&batch, more)) = few.batches.split_first() else { return Vec::new() };
+        let mut users = vec![Self { batch, context: near, per_block: FINE }];
+        if longest != near {
+            users.push(Self { batch, context: longest, per_block: COARSE });
+        }
+        users.extend(more.first().map(|&batch| Self { batch, context: near, per_block: COARSE }));
+        users
+    }
 }
 
 /// Where the neurons of a configuration lie, and what that gains.

@@ -47,6 +47,12 @@ mod tests {
         shared
     }
 
+    /// Another thread at the board.
+    fn beside<R: 'static>(board: &Arc<Board>, f: impl FnOnce(&Board) -> R + Send + 'static) -> thread::JoinHandle<R> {
+        let board = Arc::clone(board);
+        thread::spawn(move || f(&board))
+    }
+
     fn in_every_order(test: impl Fn() + Sync + Send + 'static) {
         let mut model = Builder::new();
         model.preemption_bound = Some(3);
@@ -57,13 +63,10 @@ mod tests {
     fn nobody_is_at_work_that_was_taken_down() {
         in_every_order(|| {
             let board = Arc::new(Board::default());
-            let joining = {
-                let board = Arc::clone(&board);
-                thread::spawn(move || {
-                    let mut last = 0;
-                    (0..2).for_each(|_| _ = board.join(&mut last));
-                })
-            };
+            let joining = beside(&board, |board| {
+                let mut last = 0;
+                (0..2).for_each(|_| _ = board.join(&mut last));
+            });
             (0..2).for_each(|_| assert!(share(&board)));
             joining.join().expect("a thread that joins");
         });
@@ -73,10 +76,7 @@ mod tests {
     fn of_two_leaders_one_has_the_board() {
         in_every_order(|| {
             let board = Arc::new(Board::default());
-            let other = {
-                let board = Arc::clone(&board);
-                thread::spawn(move || share(&board))
-            };
+            let other = beside(&board, share);
             let own = share(&board);
             assert!(own | other.join().expect("the other leader"));
         });
