@@ -92,7 +92,7 @@ pub fn batches(cpu: &Cpu, formats: &[Format], densities: &[f64], rounds: usize) 
                     threads: cpu.threads(),
                     bytes: case.subject.bytes,
                     seconds: timing::median(&case.timed.seconds)?,
-                    ratio: timing::median(&case.timed.ratios)?,
+                    ratio: timing::median(&case.timed.ratios())?,
                     per_token: timing::median(&per_token.collect::<Vec<_>>())?,
                 })
             }));

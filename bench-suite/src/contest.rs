@@ -99,7 +99,7 @@ fn contest(format: Format, cpu: &Cpu, cases: &[Case<'_>]) -> Contest {
             density: case.subject.density,
             bytes: case.subject.bytes,
             seconds: timing::median(&case.timed.seconds)?,
-            ratio: timing::median(&case.timed.ratios),
+            ratio: timing::median(&case.timed.ratios()),
             speedup: timing::median(speedups),
         })
     };

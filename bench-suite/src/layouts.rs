@@ -71,9 +71,9 @@ pub fn layouts(cpu: &Cpu, formats: &[Format], densities: &[f64], rounds: usize) 
                 threads: cpu.threads(),
                 bytes: subject.bytes,
                 matrices: timing::median(&matrices.seconds)?,
-                matrices_ratio: timing::median(&matrices.ratios)?,
+                matrices_ratio: timing::median(&matrices.ratios())?,
                 bundle: timing::median(&bundle.seconds)?,
-                bundle_ratio: timing::median(&bundle.ratios)?,
+                bundle_ratio: timing::median(&bundle.ratios())?,
                 speedup: timing::median(&speedups)?,
             })
         }));

@@ -6,13 +6,15 @@
 //! ```
 //! The FFN is SiLU's: all active neurons count, so a policy's density is what is computed, whatever random weights do.
 
+use std::sync::Arc;
+
 use cost_model::{model::ModelShape, operator::Operator};
 use kernels_cpu::{Activation, Cpu, Format, Matrix, synthetic::OwnedMatrix};
 
 use crate::{
     Result,
     model::{Config, Down, Layer, Layout, Model, Rope},
-    workload::{SHAPE, record_format},
+    workload::{self, SHAPE, record_format},
 };
 
 /// The weights.
@@ -28,7 +30,7 @@ struct Weights {
     /// Query, key, value, output.
     attention: [OwnedMatrix; 4],
     /// Gate, up and down, a row per neuron each.
-    ffn: OwnedMatrix,
+    ffn: Arc<OwnedMatrix>,
     predictor: [OwnedMatrix; 2],
 }
 
@@ -63,10 +65,15 @@ impl Stack {
             let predictor = [random(rank, SHAPE.hidden)?, random(SHAPE.intermediate, rank)?];
             let ffn = cpu.install(|| OwnedMatrix::layer(format, SHAPE.intermediate, SHAPE.hidden, index))?;
             filled();
-            Ok(Weights { attention: [q?, k?, v?, o?], ffn, predictor })
+            Ok(Weights { attention: [q?, k?, v?, o?], ffn: Arc::new(ffn), predictor })
         };
         let weights = (0..layers as u64).map(&mut layer).collect::<Result<_>>()?;
         Ok(Self { format, layers: weights, table: random(SHAPE.vocab, SHAPE.hidden)? })
+    }
+
+    /// The FFNs alone, as layers to time operators over.
+    pub fn ffns(&self) -> Vec<workload::Layer> {
+        self.layers.iter().map(|layer| workload::Layer::over(self.format, Arc::clone(&layer.ffn))).collect()
     }
 
     /// The stack as a model, whose neurons are scored by its predictors or by their gates.

@@ -4,6 +4,8 @@
 //! megabytes, far more than any cache. Active sets rotate through all rows and dense operators walk from one part of
 //! the block to the next, so nothing is read again while a cache could still hold it.
 
+use std::sync::Arc;
+
 use cost_model::{format::WeightFormat, model::ModelShape, operator::Operator, record::Measurement};
 use kernels_cpu::{
     Activation, Cpu, Ffn, FfnToken, Format, Gating, KvCache, Matrix, Operator as KernelOperator,
@@ -15,7 +17,7 @@ use threshold::{AuditedPolicy, Isa, Policy, PolicySpec, ScoreStream};
 use crate::{
     Failure, Result,
     peers::{DenseFfn, Layout, Peer},
-    timing,
+    steady, timing,
 };
 
 /// The shape that is timed.
@@ -190,14 +192,33 @@ pub struct Timed<'a> {
     pub every: usize,
     /// Seconds, round by round.
     pub seconds: Vec<f64>,
-    /// Seconds over the roof's seconds of the same round; empty where memory is not what bounds it.
-    pub ratios: Vec<f64>,
+    /// Bytes that memory gave in a second around each run, the mean of just before and just after; empty where nobody looked.
+    pub bytes_per_s: Vec<f64>,
 }
 
 impl<'a> Timed<'a> {
     /// To be timed; `run` has no threads of its own.
     pub fn new(bytes: u64, run: impl FnMut() -> Result<()> + Send + 'a) -> Self {
-        Self { bytes, run: Box::new(run), brings_threads: false, every: 1, seconds: Vec::new(), ratios: Vec::new() }
+        Self {
+            bytes,
+            run: Box::new(run),
+            brings_threads: false,
+            every: 1,
+            seconds: Vec::new(),
+            bytes_per_s: Vec::new(),
+        }
+    }
+
+    /// Each run's seconds over those that the roof, as it was around it, needs for as many bytes.
+    pub fn ratios(&self) -> Vec<f64> {
+        let runs = self.seconds.iter().zip(&self.bytes_per_s);
+        runs.map(|(seconds, bytes_per_s)| seconds * bytes_per_s / self.bytes as f64).collect()
+    }
+
+    /// As if memory had been `bytes_per_s` fast around every run.
+    pub(crate) fn hold_at(&mut self, bytes_per_s: f64) {
+        self.seconds = steady::held_at(bytes_per_s, &self.seconds, &self.bytes_per_s);
+        self.bytes_per_s.fill(bytes_per_s);
     }
 }
 
@@ -214,16 +235,30 @@ impl<'a> Case<'a> {
         Self { timed: Timed::new(subject.bytes, run), subject }
     }
 
+    /// The same over each of several layers in turn; `None` over none.
+    pub(crate) fn in_turn(layers: Vec<Self>) -> Option<Self> {
+        let subject = layers.first()?.subject.clone();
+        let every = layers.first()?.timed.every;
+        let mut runs: Vec<_> = layers.into_iter().map(|layer| layer.timed.run).collect();
+        let mut turn = 0;
+        let mut case = Self::new(subject, move || {
+            turn = (turn + 1) % runs.len();
+            runs[turn]()
+        });
+        case.timed.every = every;
+        Some(case)
+    }
+
     /// The measurement, once there are times.
     pub fn measurement(&self) -> Option<Measurement> {
-        self.subject.measurement(&self.timed.seconds, &self.timed.ratios)
+        self.subject.measurement(&self.timed.seconds, &self.timed.ratios())
     }
 }
 
 /// Weights of one layer, and room to walk in.
 pub struct Layer {
     format: Format,
-    weights: OwnedMatrix,
+    weights: Arc<OwnedMatrix>,
     x: Vec<f32>,
 }
 
@@ -242,7 +277,12 @@ impl Layer {
     /// The system refuses the memory.
     pub fn new(cpu: &Cpu, format: Format) -> Result<Self> {
         let weights = cpu.install(|| OwnedMatrix::layer(format, NEURONS, HIDDEN, 1))?;
-        Ok(Self { format, weights, x: Random::new(2).vector(HIDDEN) })
+        Ok(Self::over(format, Arc::new(weights)))
+    }
+
+    /// Over weights that somebody else reads too: gate, up and down, a row per neuron each.
+    pub(crate) fn over(format: Format, weights: Arc<OwnedMatrix>) -> Self {
+        Self { format, weights, x: Random::new(2).vector(HIDDEN) }
     }
 
     /// Share of the weights that lie on huge pages now; `None` where the system does not tell.

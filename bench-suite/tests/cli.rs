@@ -259,9 +259,13 @@ fn validate_decodes_what_it_composes() {
         assert!((sum("composed_ms") / composed - 1.0).abs() < 1e-9, "{row}");
         assert!(row["measured_ms"]["median"].as_f64().unwrap() > 0.0 && sum("measured_ms") > 0.0);
         assert!(row["isa"].as_str().is_some_and(|isa| isa != "cuda"), "{row}");
+        assert!(row["error_as_timed"].as_f64().is_some(), "{row}");
         let density = row["density"].as_f64().unwrap();
         assert!((density - if row["policy"] == "dense" { 1.0 } else { 0.1 }).abs() < 1e-4, "{row}");
     }
+    let [held] = json["held"].as_array().unwrap().as_slice() else { panic!("one format on one number of threads") };
+    let [p10, at, p90] = ["p10", "bytes_per_s", "p90"].map(|speed| held[speed].as_f64().unwrap());
+    assert!(held["format"] == "q4_0" && 0.0 < p10 && p10 <= at && at <= p90, "{held}");
     refused(&["validate", "--measured", "--threads", "4096"], &["4096", "cores"]);
     refused(&["validate", "--measured", "--layers", "0"], &["--layers"]);
 }

@@ -107,6 +107,7 @@ struct FlatRow {
     composed_low: f64,
     composed_high: f64,
     error: f64,
+    error_as_timed: Option<f64>,
 }
 
 /// Runs the command.
@@ -193,7 +194,6 @@ fn errors_of_tokens(validation: &Validation) -> [f64; 2] {
 }
 
 /// Median and 90th percentile, by nearest ranks; 0 of nothing.
-/// Median and 90th percentile.
 pub(super) fn quantiles(mut errors: Vec<f64>) -> [f64; 2] {
     errors.sort_by(f64::total_cmp);
     [0.5, 0.9].map(|share| nearest_rank(&errors, share).unwrap_or(0.0))
@@ -216,6 +216,7 @@ fn flat(row: &Row) -> FlatRow {
         composed_low: row.composed_ms.low,
         composed_high: row.composed_ms.high,
         error: row.error(),
+        error_as_timed: row.error_as_timed,
     }
 }
 
@@ -253,19 +254,41 @@ fn for_people(validation: &Validation, tokens: [f64; 2], curves: [f64; 2]) -> St
         "composed ms",
         "error",
     ];
-    let on_gpu = if validation.rows.iter().any(|row| row.isa == CUDA) { ON_GPU } else { "" };
+    let mut notes = String::new();
+    if validation.rows.iter().any(|row| row.isa == CUDA) {
+        notes += ON_GPU;
+    }
+    if !validation.held.is_empty() {
+        notes += &held_for_people(validation);
+    }
     let goal = |errors: [f64; 2], goals: [f64; 2]| {
         let [median, p90] = errors.map(percent);
         format!("median {median}, p90 {p90} (goals {} and {})", percent(goals[0]), percent(goals[1]))
     };
     format!(
         "{}error: composed over decoded, below 0 where the real token took longer; both from the same rounds.\n\n\
-         {on_gpu}{}\n\
+         {notes}{}\n\
          tokens: {}\npoints of curves, each from the others: {}\n",
         table(&header, 3, rows),
         parts_for_people(&validation.rows),
         goal(tokens, TOKEN_GOALS),
         goal(curves, CURVE_GOALS),
+    )
+}
+
+/// The speeds of memory that times are held at, and what comes of it where they are not.
+fn held_for_people(validation: &Validation) -> String {
+    let gb = |bytes_per_s: f64| format!("{:.1}", bytes_per_s / 1e9);
+    let rows = validation.held.iter().map(|held| {
+        let speeds = [held.bytes_per_s, held.p10, held.p90].map(gb);
+        [held.format.to_string(), held.threads.to_string()].into_iter().chain(speeds).collect()
+    });
+    let as_timed = validation.rows.iter().filter_map(|row| row.error_as_timed).map(f64::abs).collect();
+    let [median, p90] = quantiles(as_timed).map(|error| format!("{:.1} %", 100.0 * error));
+    format!(
+        "Every time is held at the median of what memory gave around all runs, by what moved with it in the runs of the same \
+         operator or token; as timed, tokens would be off by {median} in the median and {p90} at p90.\n\n{}\n",
+        table(&["format", "threads", "held at GB/s", "p10", "p90"], 1, rows)
     )
 }
 

@@ -35,6 +35,8 @@ const MEASURING_SEED: u64 = 13;
 const AUDIT_SEED: u64 = 14;
 /// Down rows that a thread takes at a time for their norms.
 const NORMS_AT_ONCE: usize = 64;
+/// Gates that a thread takes at a time for their scores: some microseconds of SiLU's exponentials.
+const SCORES_AT_ONCE: usize = 1024;
 
 /// Where scores come from.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -285,6 +287,22 @@ pub(crate) fn gate_score(activation: Activation, gate: f32) -> f32 {
     }
 }
 
+/// Scores of many gates, by all threads.
+fn gate_scores(cpu: &Cpu, activation: Activation, gates: &[f32], scores: &mut [f32]) {
+    let parts = scores.chunks_mut(SCORES_AT_ONCE).zip(gates.chunks(SCORES_AT_ONCE));
+    cpu.each(2 * size_of_val(gates), parts, |(scores, gates)| {
+        scores.iter_mut().zip(gates).for_each(|(score, &gate)| *score = gate_score(activation, gate));
+    });
+}
+
+/// The activation of a gate, from what [`gate_score`] made of it.
+fn activation_of_scored(activation: Activation, gate: f32, score: f32) -> f32 {
+    match activation {
+        Activation::Relu => activation.apply(gate),
+        Activation::Silu => score.copysign(gate),
+    }
+}
+
 impl<'m> Sparse<'m> {
     fn new(model: &'m Model<'m>, cpu: &Cpu, policy: &PolicySpec, inputs: &Inputs<'_>) -> Result<Self> {
         let neurons = model.config.intermediate;
@@ -349,7 +367,7 @@ impl<'m> Sparse<'m> {
             self.gate.resize(self.scores.len(), 0.0);
             cpu.gemv(&weights.gate, x, &all[..self.scores.len()], &mut self.gate)?;
             clock.lap(Part::Ffn);
-            self.scores.iter_mut().zip(&self.gate).for_each(|(score, &gate)| *score = gate_score(activation, gate));
+            gate_scores(cpu, activation, &self.gate, &mut self.scores);
             self.policy.select(layer, &self.scores, &mut self.active)?;
         }
         clock.lap(Part::Selection);
@@ -372,8 +390,12 @@ impl<'m> Sparse<'m> {
         self.fired.clear();
         self.h.clear();
         for (position, &neuron) in self.active.iter().enumerate() {
-            let gate = self.gate[if by_gate { neuron as usize } else { position }];
-            let a = activation.apply(gate);
+            let a = if by_gate {
+                let neuron = neuron as usize;
+                activation_of_scored(activation, self.gate[neuron], self.scores[neuron])
+            } else {
+                activation.apply(self.gate[position])
+            };
             // A NaN fires: it must not be lost.
             if activation == Activation::Silu || a != 0.0 {
                 self.fired.push(neuron);
@@ -492,6 +514,25 @@ mod tests {
             builder.add(layer, &scores, &masses).unwrap();
         }
         builder.finish()
+    }
+
+    #[test]
+    fn a_score_and_its_gate_tell_the_activation() {
+        let mut gates = Random::new(3).vector(3 * SCORES_AT_ONCE + 7);
+        gates.iter_mut().for_each(|gate| *gate *= 100.0);
+        gates.extend([0.0, -0.0, f32::INFINITY, f32::NEG_INFINITY, f32::NAN, -f32::NAN, f32::MIN_POSITIVE, -1e-45]);
+        for (activation, threads) in [(Activation::Relu, 1), (Activation::Silu, 1), (Activation::Silu, 3)] {
+            let mut scores = vec![f32::NAN; gates.len()];
+            gate_scores(&Cpu::with_threads(threads).unwrap(), activation, &gates, &mut scores);
+            for (&gate, score) in gates.iter().zip(scores) {
+                assert_eq!(score.to_bits(), gate_score(activation, gate).to_bits());
+                let (known, told) = (activation.apply(gate), activation_of_scored(activation, gate, score));
+                assert!(
+                    known.to_bits() == told.to_bits() || known.is_nan() && told.is_nan(),
+                    "{gate}: {known}, {told}"
+                );
+            }
+        }
     }
 
     proptest! {

@@ -12,19 +12,19 @@ use cost_model::{
 use kernels_cpu::{Cpu, Format};
 use threshold::{Calibration, Inputs, PolicySpec};
 
-use super::{Decoded, Validation};
+use super::{Decoded, Held, Validation};
 use crate::{
-    Result,
+    Failure, Result,
     decode::{Decoder, Part, calibrate, needs_calibration},
     machine::available_memory_bytes,
     measure::{
-        self, NO_REST, Roof, attention_cases, best_per_thread_count, fitting_layer, layer_cases, progress_bar,
-        run_rounds, selection_cases, timed_of, widest,
+        self, NO_REST, Placed, Roof, attention_cases, best_per_thread_count, layer_cases, progress_bar, run_rounds,
+        selection_cases, timed_of, widest,
     },
     model::Model,
     stack::Stack,
-    timing,
-    workload::{Layer, SHAPE, Timed},
+    steady, timing,
+    workload::{Case, Layer, SHAPE, Timed, record_format},
 };
 
 /// What to decode.
@@ -75,7 +75,7 @@ fn cache_bytes_of_a_layer(plan: &Plan) -> u64 {
     (decoders * positions) as u64 * Operator::Attention.weight_bytes(WeightFormat::F32, (1, SHAPE.kv_width()), 1.0, 0)
 }
 
-/// Layers that memory holds beside one layer for the operators, at most as many as are wanted.
+/// Layers that memory holds, at most as many as are wanted.
 fn depth(plan: &Plan, format: Format, rank: usize) -> Result<usize> {
     let (weights, once) = Stack::bytes(format, rank);
     let layer = weights + cache_bytes_of_a_layer(plan);
@@ -83,7 +83,7 @@ fn depth(plan: &Plan, format: Format, rank: usize) -> Result<usize> {
     if free == 0 {
         return Ok(plan.layers); // The system does not say.
     }
-    super::depth(format, plan.layers, layer, once + Layer::bytes(format)? as u64 + SPARE_BYTES, free)
+    super::depth(format, plan.layers, layer, once + SPARE_BYTES, free)
 }
 
 /// Seconds of each part, token by token.
@@ -97,6 +97,7 @@ struct Token<'a> {
     context: usize,
     /// Layer by layer.
     densities: Vec<f64>,
+    /// Of every token that was ever pushed, those not timed among them.
     parts: Arc<Mutex<PartTimes>>,
     timed: Timed<'a>,
 }
@@ -118,11 +119,11 @@ fn validate_format(plan: &Plan, format: Format, machine: &Machine, provenance: &
     progress.set_message(format!("filling {layers} layers with weights: {format}"));
     let stack = Stack::new(widest(&cpus)?, format, layers, rank, || progress.inc(1))?;
     let models = [stack.model(false)?, stack.model(true)?];
-    let layer = [fitting_layer(widest(&cpus)?, format)?];
+    let ffns = stack.ffns();
 
     progress.set_message(format!("first tokens: {format}"));
     let mut tokens = tokens(plan, &cpus, &models)?;
-    let mut cases = layer_cases(&operators, &cpus, &layer)?;
+    let mut cases = over_all(&operators, &cpus, &ffns)?;
     cases.extend(attention_cases(&operators, &cpus)?);
     cases.extend(selection_cases(&operators)?);
     progress.set_message(format!("{} tokens, {} operators: {format}", tokens.len(), cases.len()));
@@ -134,14 +135,54 @@ fn validate_format(plan: &Plan, format: Format, machine: &Machine, provenance: &
 
     let mut record = Record::new(machine.clone(), provenance.clone());
     record.bandwidth = best_per_thread_count(&cpus, &bandwidth);
-    record.measurements.extend(cases.iter().filter_map(|(_, case)| case.measurement()));
-    let composer = Composer::new(&record)?;
-    let scorer = |token: &Token<'_>| match (&token.policy, token.predictors) {
-        (PolicySpec::Dense, _) => Scorer::Free,
-        (_, true) => Scorer::LowRank(rank),
-        (_, false) => Scorer::Gate,
+    let composed = |cases: &[Placed<'_>], tokens: &[Token<'_>]| {
+        let measurements = cases.iter().filter_map(|(_, case)| case.measurement()).collect();
+        let record = Record { measurements, ..record.clone() };
+        let tokens = tokens.iter().map(|token| token.decoded(format, &cpus[token.pool], rank));
+        Validation::of(&Composer::new(&record)?, tokens)
     };
-    Validation::of(&composer, tokens.iter().map(|token| token.decoded(format, &cpus[token.pool], scorer(token))))
+    let as_timed = composed(&cases, &tokens)?;
+    let held: Option<Vec<Held>> = cpus.iter().zip(bandwidth).map(|(cpu, read)| held(format, cpu, read)).collect();
+    let held = held.ok_or_else(|| Failure::input("no rounds to validate with"))?;
+    for (pool, timed) in timed_of(&mut cases) {
+        timed.hold_at(held[pool].bytes_per_s);
+    }
+    for token in &mut tokens {
+        token.hold_at(held[token.pool].bytes_per_s);
+    }
+    let mut validation = Validation { held, ..composed(&cases, &tokens)? };
+    for (row, as_timed) in validation.rows.iter_mut().zip(as_timed.rows) {
+        row.error_as_timed = Some(as_timed.error());
+    }
+    Ok(validation)
+}
+
+/// Operators, each over the FFN of another layer in turn: the memory that tokens read. How fast memory is differs from
+/// place to place, on some machines by a fifth.
+fn over_all<'a>(operators: &measure::Plan, cpus: &'a [Cpu], ffns: &'a [Layer]) -> Result<Vec<Placed<'a>>> {
+    let mut by_layer = Vec::new();
+    for ffn in ffns {
+        by_layer.push(layer_cases(operators, cpus, std::slice::from_ref(ffn))?.into_iter());
+    }
+    let mut all = Vec::new();
+    loop {
+        let turns: Vec<Placed<'a>> = by_layer.iter_mut().filter_map(Iterator::next).collect();
+        let Some(&(pool, _)) = turns.first() else { return Ok(all) };
+        all.extend(Case::in_turn(turns.into_iter().map(|(_, case)| case).collect()).map(|case| (pool, case)));
+    }
+}
+
+/// What to hold times at, of what memory gave around them.
+fn held(format: Format, cpu: &Cpu, mut read: Vec<f64>) -> Option<Held> {
+    read.sort_by(f64::total_cmp);
+    let [p10, bytes_per_s, p90] = [0.1, 0.5, 0.9].map(|share| timing::nearest_rank(&read, share));
+    Some(Held {
+        format: record_format(format),
+        threads: cpu.threads(),
+        bytes_per_s: bytes_per_s?,
+        p10: p10?,
+        p90: p90?,
+    })
 }
 
 /// Every policy, scored by gates and by predictors, at every context on every pool.
@@ -207,12 +248,25 @@ impl<'a> Token<'a> {
         Ok(Self { pool, policy, predictors, context, densities, parts, timed })
     }
 
-    fn decoded(&self, format: Format, cpu: &Cpu, scorer: Scorer) -> Decoded {
+    /// As if memory had been `bytes_per_s` fast around every token: the whole, and each part.
+    fn hold_at(&mut self, bytes_per_s: f64) {
+        for times in self.parts.lock().unwrap_or_else(PoisonError::into_inner).iter_mut() {
+            times.drain(..times.len() - self.timed.seconds.len());
+            *times = steady::held_at(bytes_per_s, times, &self.timed.bytes_per_s);
+        }
+        self.timed.hold_at(bytes_per_s);
+    }
+
+    fn decoded(&self, format: Format, cpu: &Cpu, rank: usize) -> Decoded {
         let times = self.parts.lock().unwrap_or_else(PoisonError::into_inner);
         Decoded {
             format,
             policy: self.policy,
-            scorer,
+            scorer: match (self.policy, self.predictors) {
+                (PolicySpec::Dense, _) => Scorer::Free,
+                (_, true) => Scorer::LowRank(rank),
+                (_, false) => Scorer::Gate,
+            },
             densities: self.densities.clone(),
             context: self.context,
             attends_to: self.context + 1, // its own too

@@ -4,8 +4,9 @@
 //!   one round    roof | gate_up 0.1 | roof | down 0.1 | roof | ... | roof | a token, top-k 0.1 | roof | a token, dense | roof
 //!   afterwards   medians of the operators ─▶ composer ─▶ ms/token      against      median of the tokens
 //! ```
-//! Both sides are timed in the same rounds: a machine that changes speed changes it for both. On the processor a token is a
-//! decoder's ([`cpu`]), on a GPU one graph ([`gpu`]).
+//! Both sides are timed in the same rounds. On the processor a token is a decoder's ([`cpu`]), on a GPU one graph ([`gpu`]).
+//! Rounds alone do not make up for a processor's memory that changes speed: each operator and each token is held at one speed, by
+//! its own runs and what memory gave around them, and how far the composition was off without that is told beside.
 
 pub mod cpu;
 pub mod gpu;
@@ -45,6 +46,8 @@ pub struct Row {
     pub measured_ms: Interval,
     /// Milliseconds of a token as composed.
     pub composed_ms: Interval,
+    /// The relative error with times as they were, not held at one speed of memory. None on a GPU, whose memory keeps its own.
+    pub error_as_timed: Option<f64>,
     /// Both, part by part.
     pub parts: Vec<PartRow>,
 }
@@ -74,6 +77,23 @@ pub struct Validation {
     pub rows: Vec<Row>,
     /// Relative errors of points of the operators' curves, each predicted by the others between its neighbours.
     pub left_out: Vec<f64>,
+    /// The speeds of memory that times are held at; none on a GPU.
+    pub held: Vec<Held>,
+}
+
+/// A speed of memory that all times are held at, of one format on as many threads, in bytes per second.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct Held {
+    /// Weight format.
+    pub format: WeightFormat,
+    /// Threads.
+    pub threads: usize,
+    /// The median of what was read around all runs.
+    pub bytes_per_s: f64,
+    /// The slowest tenth ends here.
+    pub p10: f64,
+    /// The fastest tenth begins here.
+    pub p90: f64,
 }
 
 impl Validation {
@@ -81,12 +101,17 @@ impl Validation {
     fn of(composer: &Composer<'_>, tokens: impl Iterator<Item = Decoded>) -> Result<Self> {
         let points = composer.curves().flat_map(|(_, curve)| curve.leave_one_out());
         let left_out = points.filter(|point| !point.extrapolated).map(|point| point.error()).collect();
-        Ok(Self { rows: tokens.map(|token| token.composed(composer)).collect::<Result<_>>()?, left_out })
+        Ok(Self {
+            rows: tokens.map(|token| token.composed(composer)).collect::<Result<_>>()?,
+            left_out,
+            held: Vec::new(),
+        })
     }
 
     fn join(&mut self, other: Self) {
         self.rows.extend(other.rows);
         self.left_out.extend(other.left_out);
+        self.held.extend(other.held);
     }
 }
 
@@ -144,6 +169,7 @@ impl Decoded {
             layers,
             measured_ms: measured.interval().scale(1e3),
             composed_ms: composed.ms_per_token,
+            error_as_timed: None,
             parts: parts(&composed, self.parts_ms),
         })
     }
