@@ -5,7 +5,7 @@
 //! |---|---|
 //! | what this machine is | [`machine`] |
 //! | time one thing often, beside others, and say how sure | [`timing`] |
-//! | hold a machine of changing speed at one | [`steady`] |
+//! | hold a machine of changing speed at one | `steady` |
 //! | operators at the shape of a 70B layer, as things to time | [`workload`] |
 //! | a measurement record out of them | [`measure`] |
 //! | what a machine draws meanwhile | [`power`] |

@@ -378,7 +378,7 @@ pub(crate) fn run_rounds(
             if counts {
                 timed.seconds.push(seconds);
                 if let (Some((before, after)), Some((_, bandwidth))) = (bytes_per_s, &mut roof) {
-                    timed.bytes_per_s.push((before + after) / 2.0);
+                    timed.bytes_per_s.push([before, after]);
                     bandwidth[*pool].extend([before, after]);
                 }
             }

@@ -22,16 +22,16 @@ use crate::{
 pub struct Stack {
     format: Format,
     layers: Vec<Weights>,
-    table: OwnedMatrix,
+    table: Arc<OwnedMatrix>,
 }
 
 #[derive(Debug)]
 struct Weights {
     /// Query, key, value, output.
-    attention: [OwnedMatrix; 4],
+    attention: [Arc<OwnedMatrix>; 4],
     /// Gate, up and down, a row per neuron each.
     ffn: Arc<OwnedMatrix>,
-    predictor: [OwnedMatrix; 2],
+    predictor: [Arc<OwnedMatrix>; 2],
 }
 
 impl Stack {
@@ -56,9 +56,9 @@ impl Stack {
     /// A rank that is not whole blocks; the system refuses the memory.
     pub fn new(cpu: &Cpu, format: Format, layers: usize, rank: usize, mut filled: impl FnMut()) -> Result<Self> {
         let mut seed = 0;
-        let mut random = |rows, cols| -> Result<OwnedMatrix> {
+        let mut random = |rows, cols| -> Result<Arc<OwnedMatrix>> {
             seed += 1;
-            Ok(cpu.install(|| OwnedMatrix::random(format, rows, cols, seed))?)
+            Ok(Arc::new(cpu.install(|| OwnedMatrix::random(format, rows, cols, seed))?))
         };
         let mut layer = |index| {
             let [q, k, v, o] = SHAPE.attention().map(|(rows, cols)| random(rows, cols));
@@ -71,9 +71,14 @@ impl Stack {
         Ok(Self { format, layers: weights, table: random(SHAPE.vocab, SHAPE.hidden)? })
     }
 
-    /// The FFNs alone, as layers to time operators over.
-    pub fn ffns(&self) -> Vec<workload::Layer> {
-        self.layers.iter().map(|layer| workload::Layer::over(self.format, Arc::clone(&layer.ffn))).collect()
+    /// The same weights, to time operators over: a token's projections, predictors and FFNs, and its head.
+    pub fn operators(&self) -> Vec<workload::Layer> {
+        let over = |layer: &Weights| {
+            let projections = layer.attention.iter().chain([&self.table]).map(Arc::clone).collect();
+            let predictor = layer.predictor.each_ref().map(Arc::clone);
+            workload::Layer::over(self.format, Arc::clone(&layer.ffn), projections, Some(predictor))
+        };
+        self.layers.iter().map(over).collect()
     }
 
     /// The stack as a model, whose neurons are scored by its predictors or by their gates.

@@ -10,30 +10,47 @@
 //!               │       ···
 //!               └──────────── log bytes per second
 //! ```
-//! The slope is the median over pairs of runs (Theil and Sen's), so that runs in which the speed changed midway do not set it.
-//! Each thing is held by its own runs alone: nothing of one is told to another.
+//! The slope is the median over pairs of runs (Theil and Sen's). Runs during which the speed changed count for nothing in it, and
+//! neither does one run alone at a speed of its own: a machine that keeps its speed is left as it is. Each thing is held by its
+//! own runs: nothing of one is told to another.
 
 use crate::timing;
 
-/// Pairs of runs whose bandwidths differ by less than this, in logarithms, say nothing of the slope.
-const LEAST_APART: f64 = 0.1;
+/// Speeds that differ by less, in logarithms, may be one speed, read with the noise of one reading.
+const LEAST_APART: f64 = 0.25;
 
-/// By how much memory's speed moves these times: from 0, not at all, to 1, wholly. 0 of runs at one speed, which do not say.
-pub(crate) fn share_of_memory(seconds: &[f64], bytes_per_s: &[f64]) -> f64 {
-    // What takes no time at all is not moved.
-    let runs = seconds.iter().zip(bytes_per_s).filter(|(seconds, _)| **seconds > 0.0);
-    let runs: Vec<[f64; 2]> = runs.map(|(s, b)| [s.ln(), b.ln()]).collect();
-    let pairs =
-        runs.iter().enumerate().flat_map(|(index, one)| runs.iter().skip(index + 1).map(move |other| (one, other)));
-    let apart = pairs.map(|(one, other)| [one[0] - other[0], one[1] - other[1]]);
-    let slopes: Vec<f64> = apart.filter(|apart| apart[1].abs() > LEAST_APART).map(|[s, b]| -s / b).collect();
-    timing::median(&slopes).map_or(0.0, |slope| slope.median.clamp(0.0, 1.0))
+/// What memory gave around a run, in bytes per second: just before and just after.
+pub(crate) type Around = [f64; 2];
+
+pub(crate) fn mean([before, after]: Around) -> f64 {
+    (before + after) / 2.0
 }
 
-/// What each run would have taken with memory `at` bytes per second fast.
-pub(crate) fn held_at(at: f64, seconds: &[f64], bytes_per_s: &[f64]) -> Vec<f64> {
-    let share = share_of_memory(seconds, bytes_per_s);
-    seconds.iter().zip(bytes_per_s).map(|(seconds, bytes_per_s)| seconds * (bytes_per_s / at).powf(share)).collect()
+fn apart(one: f64, other: f64) -> bool {
+    (one / other).ln().abs() > LEAST_APART
+}
+
+/// By how much memory's speed moves these times: from 0, not at all, to 1, wholly. `None` where fewer than two runs were at
+/// another speed than the others, or the times are none.
+pub(crate) fn share_of_memory(seconds: &[f64], bytes_per_s: &[Around]) -> Option<f64> {
+    let runs =
+        seconds.iter().zip(bytes_per_s).filter(|(seconds, around)| **seconds > 0.0 && !apart(around[0], around[1]));
+    let mut runs: Vec<(f64, f64)> = runs.map(|(&seconds, &around)| (seconds, mean(around))).collect();
+    runs.sort_by(|one, other| one.1.total_cmp(&other.1));
+    let [_, second, .., second_last, _] = runs.as_slice() else { return None };
+    if !apart(second.1, second_last.1) {
+        return None;
+    }
+    let pairs = runs.iter().enumerate().flat_map(|(i, slow)| runs.iter().skip(i + 1).map(move |fast| (slow, fast)));
+    let pairs = pairs.filter(|(slow, fast)| apart(slow.1, fast.1));
+    let slopes: Vec<f64> = pairs.map(|(slow, fast)| (slow.0 / fast.0).ln() / (fast.1 / slow.1).ln()).collect();
+    timing::median(&slopes).map(|slope| slope.median.clamp(0.0, 1.0))
+}
+
+/// What each run would have taken with memory `at` bytes per second fast; what it took, where memory's share is not known.
+pub(crate) fn held_at(at: f64, seconds: &[f64], bytes_per_s: &[Around]) -> Vec<f64> {
+    let Some(share) = share_of_memory(seconds, bytes_per_s) else { return seconds.to_vec() };
+    seconds.iter().zip(bytes_per_s).map(|(seconds, &around)| seconds * (mean(around) / at).powf(share)).collect()
 }
 
 #[cfg(test)]
@@ -45,11 +62,11 @@ mod tests {
     const SLOW: f64 = 35e9;
 
     /// Times of something of which memory bounds a share, on a machine that is slow in so many of its runs, both a few percent noisy.
-    fn runs(random: &mut Random, count: usize, share: f64, slow: f64) -> (Vec<f64>, Vec<f64>) {
-        let mut noise = |by: f64| 1.0 + by * f64::from(random.signed());
+    fn runs(random: &mut Random, count: usize, share: f64, slow: f64) -> (Vec<f64>, Vec<Around>) {
+        let mut noisy = |value: f64| value * (1.0 + 0.03 * f64::from(random.signed()));
         let mut run = |index: usize| {
             let speed = if (index as f64 * slow).fract() + slow >= 1.0 { SLOW } else { FAST };
-            ((FAST / speed).powf(share) * noise(0.03), speed * noise(0.03))
+            (noisy((FAST / speed).powf(share)), [noisy(speed), noisy(speed)])
         };
         (0..count).map(&mut run).unzip()
     }
@@ -59,8 +76,11 @@ mod tests {
         let mut random = Random::new(5);
         for share in [0.0, 0.3, 0.7, 1.0] {
             for slow in [0.2, 0.4, 0.6, 0.8] {
-                let (seconds, bytes_per_s) = runs(&mut random, 15, share, slow);
-                assert!((share_of_memory(&seconds, &bytes_per_s) - share).abs() < 0.08);
+                let (mut seconds, mut bytes_per_s) = runs(&mut random, 15, share, slow);
+                // In two runs the speed changed, and what was read around them does not tell when.
+                seconds.extend([1.0, 2.0]);
+                bytes_per_s.extend([[SLOW, FAST], [FAST, SLOW]]);
+                assert!((share_of_memory(&seconds, &bytes_per_s).unwrap() - share).abs() < 0.08);
                 for (speed, truth) in [(FAST, 1.0), (SLOW, (FAST / SLOW).powf(share))] {
                     let held = timing::median(&held_at(speed, &seconds, &bytes_per_s)).unwrap().median;
                     assert!((held / truth - 1.0).abs() < 0.05, "{share} of memory, {slow} slow: {held} for {truth}");
@@ -69,19 +89,24 @@ mod tests {
         }
     }
 
-    /// Memory's share cannot be told, nor does it matter.
+    /// One speed, or one run at another: memory's share cannot be told.
     #[test]
     fn a_machine_that_keeps_its_speed_is_left_alone() {
-        let (seconds, bytes_per_s) = runs(&mut Random::new(6), 15, 1.0, 0.0);
+        let (mut seconds, mut bytes_per_s) = runs(&mut Random::new(6), 15, 1.0, 0.0);
         assert_eq!(held_at(FAST, &seconds, &bytes_per_s), seconds);
+        seconds.push(3.0);
+        bytes_per_s.push([SLOW; 2]);
+        assert_eq!(held_at(FAST, &seconds, &bytes_per_s), seconds);
+        // Nobody looked.
+        assert_eq!(held_at(FAST, &seconds, &[]), seconds);
     }
 
     #[test]
     fn faster_than_memory_or_slower_for_it_is_chance() {
-        let speeds = [SLOW, FAST, SLOW, FAST];
-        assert_eq!(share_of_memory(&[9.0, 1.0, 9.0, 1.0], &speeds), 1.0);
-        assert_eq!(share_of_memory(&[1.0, 2.0, 1.0, 2.0], &speeds), 0.0);
-        assert_eq!(share_of_memory(&[0.0; 4], &speeds), 0.0);
-        assert_eq!(share_of_memory(&[], &[]), 0.0);
+        let speeds = [SLOW, FAST, SLOW, FAST].map(|speed| [speed; 2]);
+        assert_eq!(share_of_memory(&[9.0, 1.0, 9.0, 1.0], &speeds), Some(1.0));
+        assert_eq!(share_of_memory(&[1.0, 2.0, 1.0, 2.0], &speeds), Some(0.0));
+        assert_eq!(share_of_memory(&[0.0; 4], &speeds), None);
+        assert_eq!(share_of_memory(&[], &[]), None);
     }
 }

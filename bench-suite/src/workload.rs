@@ -192,8 +192,8 @@ pub struct Timed<'a> {
     pub every: usize,
     /// Seconds, round by round.
     pub seconds: Vec<f64>,
-    /// Bytes that memory gave in a second around each run, the mean of just before and just after; empty where nobody looked.
-    pub bytes_per_s: Vec<f64>,
+    /// Bytes that memory gave in a second just before and just after each run; empty where nobody looked.
+    pub bytes_per_s: Vec<[f64; 2]>,
 }
 
 impl<'a> Timed<'a> {
@@ -212,13 +212,13 @@ impl<'a> Timed<'a> {
     /// Each run's seconds over those that the roof, as it was around it, needs for as many bytes.
     pub fn ratios(&self) -> Vec<f64> {
         let runs = self.seconds.iter().zip(&self.bytes_per_s);
-        runs.map(|(seconds, bytes_per_s)| seconds * bytes_per_s / self.bytes as f64).collect()
+        runs.map(|(seconds, &around)| seconds * steady::mean(around) / self.bytes as f64).collect()
     }
 
     /// As if memory had been `bytes_per_s` fast around every run.
     pub(crate) fn hold_at(&mut self, bytes_per_s: f64) {
         self.seconds = steady::held_at(bytes_per_s, &self.seconds, &self.bytes_per_s);
-        self.bytes_per_s.fill(bytes_per_s);
+        self.bytes_per_s.fill([bytes_per_s; 2]);
     }
 }
 
@@ -235,10 +235,13 @@ impl<'a> Case<'a> {
         Self { timed: Timed::new(subject.bytes, run), subject }
     }
 
-    /// The same over each of several layers in turn; `None` over none.
+    /// One operator over each of several layers in turn; `None` over none.
     pub(crate) fn in_turn(layers: Vec<Self>) -> Option<Self> {
-        let subject = layers.first()?.subject.clone();
-        let every = layers.first()?.timed.every;
+        let first = layers.first()?;
+        let (subject, every) = (first.subject.clone(), first.timed.every);
+        debug_assert!(
+            layers.iter().all(|layer| layer.subject.kernel == subject.kernel && layer.subject.rows == subject.rows)
+        );
         let mut runs: Vec<_> = layers.into_iter().map(|layer| layer.timed.run).collect();
         let mut turn = 0;
         let mut case = Self::new(subject, move || {
@@ -259,6 +262,10 @@ impl<'a> Case<'a> {
 pub struct Layer {
     format: Format,
     weights: Arc<OwnedMatrix>,
+    /// Projections of its own; products of other shapes walk over the weights.
+    projections: Vec<Arc<OwnedMatrix>>,
+    /// A predictor of its own; those of other ranks walk over the weights.
+    predictor: Option<[Arc<OwnedMatrix>; 2]>,
     x: Vec<f32>,
 }
 
@@ -277,12 +284,18 @@ impl Layer {
     /// The system refuses the memory.
     pub fn new(cpu: &Cpu, format: Format) -> Result<Self> {
         let weights = cpu.install(|| OwnedMatrix::layer(format, NEURONS, HIDDEN, 1))?;
-        Ok(Self::over(format, Arc::new(weights)))
+        Ok(Self::over(format, Arc::new(weights), Vec::new(), None))
     }
 
-    /// Over weights that somebody else reads too: gate, up and down, a row per neuron each.
-    pub(crate) fn over(format: Format, weights: Arc<OwnedMatrix>) -> Self {
-        Self { format, weights, x: Random::new(2).vector(HIDDEN) }
+    /// Over weights that somebody else reads too: gate, up and down, a row per neuron each; projections of the hidden state;
+    /// fc1 and fc2 of a predictor.
+    pub(crate) fn over(
+        format: Format,
+        weights: Arc<OwnedMatrix>,
+        projections: Vec<Arc<OwnedMatrix>>,
+        predictor: Option<[Arc<OwnedMatrix>; 2]>,
+    ) -> Self {
+        Self { format, weights, projections, predictor, x: Random::new(2).vector(HIDDEN) }
     }
 
     /// Share of the weights that lie on huge pages now; `None` where the system does not tell.
@@ -480,9 +493,12 @@ impl Layer {
         let mut out = vec![0.0; rows];
         let mut turn = 0;
         let subject = Work::Gemv(rows).subject(cpu, self.format)?;
+        let own = self.projections.iter().map(|own| own.view()).collect::<std::result::Result<Vec<_>, _>>()?;
+        let own: Vec<Matrix<'_>> = own.into_iter().filter(|own| own.rows() == rows && own.cols() == HIDDEN).collect();
         Ok(Case::new(subject, move || {
             turn += 1;
-            Ok(cpu.gemv(&self.part(rows, HIDDEN, turn)?, &self.x, &all, &mut out)?)
+            let matrix = if own.is_empty() { self.part(rows, HIDDEN, turn)? } else { own[turn % own.len()] };
+            Ok(cpu.gemv(&matrix, &self.x, &all, &mut out)?)
         }))
     }
 
@@ -493,10 +509,15 @@ impl Layer {
     pub fn predictor<'a>(&'a self, cpu: &'a Cpu, rank: usize) -> Result<Case<'a>> {
         let subject = Work::Predictor(rank).subject(cpu, self.format)?;
         let rank = rank.next_multiple_of(self.format.block_len());
-        // Even places for fc1 and odd ones for fc2 would overlap in part: both walk at their own pace instead.
-        let turns =
-            (0..8).map(|turn| Ok(LowRank::new(self.part(rank, HIDDEN, 7 * turn)?, self.part(NEURONS, rank, turn)?)?));
-        let mut predictors = turns.collect::<Result<Vec<_>>>()?;
+        let own = self.predictor.iter().map(|[fc1, fc2]| Ok([fc1.view()?, fc2.view()?])).collect::<Result<Vec<_>>>()?;
+        let mut pairs: Vec<[Matrix<'_>; 2]> = own.into_iter().filter(|[fc1, _]| fc1.rows() == rank).collect();
+        if pairs.is_empty() {
+            // Even places for fc1 and odd ones for fc2 would overlap in part: both walk at their own pace instead.
+            let walk = |turn| Ok([self.part(rank, HIDDEN, 7 * turn)?, self.part(NEURONS, rank, turn)?]);
+            pairs = (0..8).map(walk).collect::<Result<_>>()?;
+        }
+        let predictors = pairs.into_iter().map(|[fc1, fc2]| LowRank::new(fc1, fc2));
+        let mut predictors = predictors.collect::<std::result::Result<Vec<_>, _>>()?;
         let mut scores = vec![0.0; NEURONS];
         let mut turn = 0;
         let subject = Subject { bytes: predictors[0].cost().bytes as u64, ..subject };
@@ -608,6 +629,24 @@ pub fn kernel_format(format: WeightFormat) -> Format {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn each_layer_has_its_turn() {
+        let subject = Work::Gemv(8).subject(&Cpu::with_threads(1).unwrap(), Format::F32).unwrap();
+        let turns = std::sync::Mutex::new(Vec::new());
+        let layer = |index| {
+            let turns = &turns;
+            Case::new(subject.clone(), move || {
+                turns.lock().unwrap().push(index);
+                Ok(())
+            })
+        };
+        let mut case = Case::in_turn((0..3).map(layer).collect()).unwrap();
+        (0..7).for_each(|_| (case.timed.run)().unwrap());
+        drop(case);
+        assert_eq!(turns.into_inner().unwrap(), [1, 2, 0, 1, 2, 0, 1]);
+        assert!(Case::in_turn(Vec::new()).is_none());
+    }
 
     #[test]
     fn a_gate_lets_as_many_through_as_are_wanted() {

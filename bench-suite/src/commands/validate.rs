@@ -16,7 +16,7 @@ use crate::{
     measure::RANKS,
     output::{TableFormat, print, print_csv, print_json, table},
     timing::nearest_rank,
-    validation::{PartRow, Row, Validation, cpu, gpu},
+    validation::{Held, PartRow, Row, Validation, cpu, gpu},
 };
 
 use super::{measure::check_threads, or_default, validate_across, validate_published};
@@ -108,6 +108,10 @@ struct FlatRow {
     composed_high: f64,
     error: f64,
     error_as_timed: Option<f64>,
+    memory_share: Option<f64>,
+    held_bytes_per_s: Option<f64>,
+    p10_bytes_per_s: Option<f64>,
+    p90_bytes_per_s: Option<f64>,
 }
 
 /// Runs the command.
@@ -128,7 +132,7 @@ pub fn run(arguments: &ValidateArguments) -> Result<()> {
     };
     let (tokens, curves) = (errors_of_tokens(&validation), quantiles(validation.left_out.clone()));
     if arguments.table.csv {
-        print_csv(&validation.rows.iter().map(flat).collect::<Vec<_>>())?;
+        print_csv(&validation.rows.iter().map(|row| flat(row, validation.held_of(row))).collect::<Vec<_>>())?;
     } else if arguments.table.json {
         print_json(&validation)?;
     } else {
@@ -199,7 +203,7 @@ pub(super) fn quantiles(mut errors: Vec<f64>) -> [f64; 2] {
     [0.5, 0.9].map(|share| nearest_rank(&errors, share).unwrap_or(0.0))
 }
 
-fn flat(row: &Row) -> FlatRow {
+fn flat(row: &Row, held: Option<&Held>) -> FlatRow {
     FlatRow {
         format: row.format.to_string(),
         policy: row.policy.clone(),
@@ -217,6 +221,10 @@ fn flat(row: &Row) -> FlatRow {
         composed_high: row.composed_ms.high,
         error: row.error(),
         error_as_timed: row.error_as_timed,
+        memory_share: row.memory_share,
+        held_bytes_per_s: held.map(|held| held.bytes_per_s),
+        p10_bytes_per_s: held.map(|held| held.p10_bytes_per_s),
+        p90_bytes_per_s: held.map(|held| held.p90_bytes_per_s),
     }
 }
 
@@ -280,14 +288,17 @@ fn for_people(validation: &Validation, tokens: [f64; 2], curves: [f64; 2]) -> St
 fn held_for_people(validation: &Validation) -> String {
     let gb = |bytes_per_s: f64| format!("{:.1}", bytes_per_s / 1e9);
     let rows = validation.held.iter().map(|held| {
-        let speeds = [held.bytes_per_s, held.p10, held.p90].map(gb);
+        let speeds = [held.bytes_per_s, held.p10_bytes_per_s, held.p90_bytes_per_s].map(gb);
         [held.format.to_string(), held.threads.to_string()].into_iter().chain(speeds).collect()
     });
     let as_timed = validation.rows.iter().filter_map(|row| row.error_as_timed).map(f64::abs).collect();
     let [median, p90] = quantiles(as_timed).map(|error| format!("{:.1} %", 100.0 * error));
+    let moved = validation.rows.iter().filter(|row| row.memory_share.is_some()).count();
     format!(
-        "Every time is held at the median of what memory gave around all runs, by what moved with it in the runs of the same \
-         operator or token; as timed, tokens would be off by {median} in the median and {p90} at p90.\n\n{}\n",
+        "Where memory changed its speed between runs of an operator or token, their times are held at the median of what memory gave, \
+         by what moved with it in those runs: {moved} of {} tokens. As timed, tokens would be off by {median} in the median and {p90} \
+         at p90.\n\n{}\n",
+        validation.rows.len(),
         table(&["format", "threads", "held at GB/s", "p10", "p90"], 1, rows)
     )
 }

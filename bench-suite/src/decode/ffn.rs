@@ -287,8 +287,11 @@ pub(crate) fn gate_score(activation: Activation, gate: f32) -> f32 {
     }
 }
 
-/// Scores of many gates, by all threads.
+/// Scores of many gates, by all threads where they take exponentials.
 fn gate_scores(cpu: &Cpu, activation: Activation, gates: &[f32], scores: &mut [f32]) {
+    if activation == Activation::Relu {
+        return scores.copy_from_slice(gates);
+    }
     let parts = scores.chunks_mut(SCORES_AT_ONCE).zip(gates.chunks(SCORES_AT_ONCE));
     cpu.each(2 * size_of_val(gates), parts, |(scores, gates)| {
         scores.iter_mut().zip(gates).for_each(|(score, &gate)| *score = gate_score(activation, gate));

@@ -119,11 +119,11 @@ fn validate_format(plan: &Plan, format: Format, machine: &Machine, provenance: &
     progress.set_message(format!("filling {layers} layers with weights: {format}"));
     let stack = Stack::new(widest(&cpus)?, format, layers, rank, || progress.inc(1))?;
     let models = [stack.model(false)?, stack.model(true)?];
-    let ffns = stack.ffns();
+    let layers_timed = spread(stack.operators(), plan.rounds);
 
     progress.set_message(format!("first tokens: {format}"));
     let mut tokens = tokens(plan, &cpus, &models)?;
-    let mut cases = over_all(&operators, &cpus, &ffns)?;
+    let mut cases = over_all(&operators, &cpus, &layers_timed)?;
     cases.extend(attention_cases(&operators, &cpus)?);
     cases.extend(selection_cases(&operators)?);
     progress.set_message(format!("{} tokens, {} operators: {format}", tokens.len(), cases.len()));
@@ -153,16 +153,24 @@ fn validate_format(plan: &Plan, format: Format, machine: &Machine, provenance: &
     let mut validation = Validation { held, ..composed(&cases, &tokens)? };
     for (row, as_timed) in validation.rows.iter_mut().zip(as_timed.rows) {
         row.error_as_timed = Some(as_timed.error());
+        row.memory_share = as_timed.memory_share;
     }
     Ok(validation)
 }
 
-/// Operators, each over the FFN of another layer in turn: the memory that tokens read. How fast memory is differs from
-/// place to place, on some machines by a fifth.
-fn over_all<'a>(operators: &measure::Plan, cpus: &'a [Cpu], ffns: &'a [Layer]) -> Result<Vec<Placed<'a>>> {
+/// At most `most` of the layers, from all over the stack.
+fn spread<T>(layers: Vec<T>, most: usize) -> Vec<T> {
+    let (all, kept) = (layers.len(), layers.len().min(most));
+    let wanted = |&(index, _): &(usize, T)| (index * kept) % all < kept;
+    layers.into_iter().enumerate().filter(wanted).map(|(_, layer)| layer).collect()
+}
+
+/// Operators, each over the weights of another layer in turn, which tokens read too: one block of memory may be faster than another,
+/// and is to the threads that filled it.
+fn over_all<'a>(operators: &measure::Plan, cpus: &'a [Cpu], layers: &'a [Layer]) -> Result<Vec<Placed<'a>>> {
     let mut by_layer = Vec::new();
-    for ffn in ffns {
-        by_layer.push(layer_cases(operators, cpus, std::slice::from_ref(ffn))?.into_iter());
+    for layer in layers {
+        by_layer.push(layer_cases(operators, cpus, std::slice::from_ref(layer))?.into_iter());
     }
     let mut all = Vec::new();
     loop {
@@ -180,8 +188,8 @@ fn held(format: Format, cpu: &Cpu, mut read: Vec<f64>) -> Option<Held> {
         format: record_format(format),
         threads: cpu.threads(),
         bytes_per_s: bytes_per_s?,
-        p10: p10?,
-        p90: p90?,
+        p10_bytes_per_s: p10?,
+        p90_bytes_per_s: p90?,
     })
 }
 
@@ -273,7 +281,27 @@ impl<'a> Token<'a> {
             isa: cpu.kernel(format).isa().to_string(),
             threads: cpu.threads(),
             seconds: self.timed.seconds.clone(),
+            memory_share: steady::share_of_memory(&self.timed.seconds, &self.timed.bytes_per_s),
             parts_ms: Some(times.each_ref().map(|times| timing::median(times).map_or(0.0, |t| 1e3 * t.median))),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// As many as there may be, from the first on, and neighbours as far apart as any others, give or take one.
+    #[test]
+    fn operators_are_timed_all_over_the_stack() {
+        for all in 1..40 {
+            for most in 1..40 {
+                let kept = spread((0..all).collect(), most);
+                assert_eq!((kept.len(), kept[0]), (all.min(most), 0));
+                let ends = kept.iter().skip(1).chain([&all]);
+                let gaps: Vec<usize> = kept.iter().zip(ends).map(|(one, next)| next - one).collect();
+                assert!(gaps.iter().max().unwrap() - gaps.iter().min().unwrap() <= 1, "{most} of {all}: {kept:?}");
+            }
         }
     }
 }

@@ -5,8 +5,8 @@
 //!   afterwards   medians of the operators ─▶ composer ─▶ ms/token      against      median of the tokens
 //! ```
 //! Both sides are timed in the same rounds. On the processor a token is a decoder's ([`cpu`]), on a GPU one graph ([`gpu`]).
-//! Rounds alone do not make up for a processor's memory that changes speed: each operator and each token is held at one speed, by
-//! its own runs and what memory gave around them, and how far the composition was off without that is told beside.
+//! Rounds alone do not make up for a processor's memory that changes speed: where it did, an operator or a token is held at one
+//! speed, by its own runs and what memory gave around them. How far the composition was off without that is told beside.
 
 pub mod cpu;
 pub mod gpu;
@@ -48,6 +48,8 @@ pub struct Row {
     pub composed_ms: Interval,
     /// The relative error with times as they were, not held at one speed of memory. None on a GPU, whose memory keeps its own.
     pub error_as_timed: Option<f64>,
+    /// By how much memory's speed moved its times, from 0 to 1. None where it kept its speed, and nothing was to hold.
+    pub memory_share: Option<f64>,
     /// Both, part by part.
     pub parts: Vec<PartRow>,
 }
@@ -91,9 +93,9 @@ pub struct Held {
     /// The median of what was read around all runs.
     pub bytes_per_s: f64,
     /// The slowest tenth ends here.
-    pub p10: f64,
+    pub p10_bytes_per_s: f64,
     /// The fastest tenth begins here.
-    pub p90: f64,
+    pub p90_bytes_per_s: f64,
 }
 
 impl Validation {
@@ -106,6 +108,11 @@ impl Validation {
             left_out,
             held: Vec::new(),
         })
+    }
+
+    /// What the times of a row are held at.
+    pub fn held_of(&self, row: &Row) -> Option<&Held> {
+        self.held.iter().find(|held| held.format == row.format && held.threads == row.threads)
     }
 
     fn join(&mut self, other: Self) {
@@ -130,6 +137,8 @@ struct Decoded {
     threads: usize,
     /// Round by round.
     seconds: Vec<f64>,
+    /// By how much memory's speed moves `seconds`, where that is known.
+    memory_share: Option<f64>,
     /// Milliseconds of each part, where they are told apart.
     parts_ms: Option<[f64; Part::ALL.len()]>,
 }
@@ -170,6 +179,7 @@ impl Decoded {
             measured_ms: measured.interval().scale(1e3),
             composed_ms: composed.ms_per_token,
             error_as_timed: None,
+            memory_share: self.memory_share,
             parts: parts(&composed, self.parts_ms),
         })
     }

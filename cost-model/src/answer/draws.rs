@@ -19,7 +19,8 @@ const CELLS: usize = 2000;
 /// Fewest cells, among those of a draw, that carry an interval.
 pub(crate) const FEWEST: usize = 10;
 /// Standard deviation of what a composed token leaves out, in shares of its time: 2.1 % is the median of the absolute error
-/// that `thresher validate --measured` found on two cores of an EPYC, which is 0.6745 standard deviations.
+/// that `thresher validate --measured` first found on two cores of an EPYC, which is 0.6745 standard deviations; later runs
+/// found 1 to 2.3 %.
 pub(crate) const COMPOSITION_SD: f64 = 0.021 / 0.6745;
 /// Standard deviation of the logarithm of kappa: a factor of two either way.
 pub(crate) const KAPPA_LN_SD: f64 = std::f64::consts::LN_2;
