@@ -24,7 +24,7 @@ use threshold::{
 
 use crate::{
     Failure, Result,
-    decode::{Traced, down_norms, gate_score, predictors},
+    decode::{Traced, down_norms, gate_scores, predictors},
     model::Model,
 };
 
@@ -107,8 +107,7 @@ impl Recording {
                     *mass = (config.activation.apply(gate) * up).abs() * norm;
                 }
                 if let (Scores::Gate, Some(scores)) = (scores, &mut recording.scores) {
-                    let scores = &mut scores[place(token)];
-                    scores.iter_mut().zip(gate).for_each(|(score, &g)| *score = gate_score(config.activation, g));
+                    gate_scores(cpu, config.activation, gate, &mut scores[place(token)]);
                 }
             }
             if let (Scores::Predictor, Some(scores)) = (scores, &mut recording.scores) {

@@ -215,10 +215,12 @@ impl<'a> Timed<'a> {
         runs.map(|(seconds, &around)| seconds * steady::mean(around) / self.bytes as f64).collect()
     }
 
-    /// As if memory had been `bytes_per_s` fast around every run.
-    pub(crate) fn hold_at(&mut self, bytes_per_s: f64) {
+    /// As if memory had been `bytes_per_s` fast around every run. Gives memory's share in the times, where there was one to tell.
+    pub(crate) fn hold_at(&mut self, bytes_per_s: f64) -> Option<f64> {
+        let share = steady::share_of_memory(&self.seconds, &self.bytes_per_s);
         self.seconds = steady::held_at(bytes_per_s, &self.seconds, &self.bytes_per_s);
         self.bytes_per_s.fill([bytes_per_s; 2]);
+        share
     }
 }
 

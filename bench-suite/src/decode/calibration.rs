@@ -7,7 +7,7 @@ use crate::{Result, model::Model};
 
 use super::{
     Decoder, Seen,
-    ffn::{down_norms, gate_score, predictors},
+    ffn::{down_norms, gate_scores, predictors},
 };
 
 /// Whether a policy learns from a sample of scores before it starts.
@@ -46,7 +46,7 @@ pub fn calibrate_on(model: &Model<'_>, cpu: &Cpu, texts: &[Text]) -> Result<Cali
     let mut collect = |seen: &Seen<'_>| {
         match predictors.get_mut(seen.layer) {
             Some(predictor) => predictor.scores(cpu, seen.residual, &mut scores)?,
-            None => scores.iter_mut().zip(seen.gate).for_each(|(score, &gate)| *score = gate_score(activation, gate)),
+            None => gate_scores(cpu, activation, seen.gate, &mut scores),
         }
         for (mass, ((gate, up), norm)) in masses.iter_mut().zip(seen.gate.iter().zip(seen.up).zip(&norms[seen.layer])) {
             *mass = (activation.apply(*gate) * up).abs() * norm;

@@ -280,7 +280,7 @@ pub(crate) fn down_norms(model: &Model<'_>, cpu: &Cpu) -> Result<Vec<Vec<f32>>> 
 }
 
 /// Scores where gates give them: larger is likelier to matter.
-pub(crate) fn gate_score(activation: Activation, gate: f32) -> f32 {
+fn gate_score(activation: Activation, gate: f32) -> f32 {
     match activation {
         Activation::Relu => gate,
         Activation::Silu => activation.apply(gate).abs(),
@@ -288,7 +288,7 @@ pub(crate) fn gate_score(activation: Activation, gate: f32) -> f32 {
 }
 
 /// Scores of many gates, by all threads where they take exponentials.
-fn gate_scores(cpu: &Cpu, activation: Activation, gates: &[f32], scores: &mut [f32]) {
+pub(crate) fn gate_scores(cpu: &Cpu, activation: Activation, gates: &[f32], scores: &mut [f32]) {
     if activation == Activation::Relu {
         return scores.copy_from_slice(gates);
     }

@@ -30,4 +30,4 @@ pub use sampler::Sampler;
 pub use trace::Trace;
 pub use traced::Traced;
 
-pub(crate) use ffn::{down_norms, gate_score, predictors};
+pub(crate) use ffn::{down_norms, gate_scores, predictors};

@@ -147,13 +147,11 @@ fn validate_format(plan: &Plan, format: Format, machine: &Machine, provenance: &
     for (pool, timed) in timed_of(&mut cases) {
         timed.hold_at(held[pool].bytes_per_s);
     }
-    for token in &mut tokens {
-        token.hold_at(held[token.pool].bytes_per_s);
-    }
+    let shares: Vec<Option<f64>> = tokens.iter_mut().map(|token| token.hold_at(held[token.pool].bytes_per_s)).collect();
     let mut validation = Validation { held, ..composed(&cases, &tokens)? };
-    for (row, as_timed) in validation.rows.iter_mut().zip(as_timed.rows) {
+    for ((row, as_timed), memory_share) in validation.rows.iter_mut().zip(as_timed.rows).zip(shares) {
         row.error_as_timed = Some(as_timed.error());
-        row.memory_share = as_timed.memory_share;
+        row.memory_share = memory_share;
     }
     Ok(validation)
 }
@@ -256,13 +254,13 @@ impl<'a> Token<'a> {
         Ok(Self { pool, policy, predictors, context, densities, parts, timed })
     }
 
-    /// As if memory had been `bytes_per_s` fast around every token: the whole, and each part.
-    fn hold_at(&mut self, bytes_per_s: f64) {
+    /// As if memory had been `bytes_per_s` fast around every token: the whole, and each part. Gives memory's share in the whole.
+    fn hold_at(&mut self, bytes_per_s: f64) -> Option<f64> {
         for times in self.parts.lock().unwrap_or_else(PoisonError::into_inner).iter_mut() {
             times.drain(..times.len() - self.timed.seconds.len());
             *times = steady::held_at(bytes_per_s, times, &self.timed.bytes_per_s);
         }
-        self.timed.hold_at(bytes_per_s);
+        self.timed.hold_at(bytes_per_s)
     }
 
     fn decoded(&self, format: Format, cpu: &Cpu, rank: usize) -> Decoded {
@@ -281,7 +279,6 @@ impl<'a> Token<'a> {
             isa: cpu.kernel(format).isa().to_string(),
             threads: cpu.threads(),
             seconds: self.timed.seconds.clone(),
-            memory_share: steady::share_of_memory(&self.timed.seconds, &self.timed.bytes_per_s),
             parts_ms: Some(times.each_ref().map(|times| timing::median(times).map_or(0.0, |t| 1e3 * t.median))),
         }
     }

@@ -166,7 +166,6 @@ fn validate_format(
             isa: CUDA.to_owned(),
             threads: 1,
             seconds: token.seconds.clone(),
-            memory_share: None,
             parts_ms: None,
         });
     Validation::of(&Composer::new(&record)?, decoded)
@@ -245,7 +244,6 @@ mod tests {
                     isa: CUDA.to_owned(),
                     threads: 1,
                     seconds: vec![calls * start_s + bytes as f64 / BYTES_PER_S; 6],
-                    memory_share: None,
                     parts_ms: None,
                 }
             });

@@ -137,8 +137,6 @@ struct Decoded {
     threads: usize,
     /// Round by round.
     seconds: Vec<f64>,
-    /// By how much memory's speed moves `seconds`, where that is known.
-    memory_share: Option<f64>,
     /// Milliseconds of each part, where they are told apart.
     parts_ms: Option<[f64; Part::ALL.len()]>,
 }
@@ -179,7 +177,7 @@ impl Decoded {
             measured_ms: measured.interval().scale(1e3),
             composed_ms: composed.ms_per_token,
             error_as_timed: None,
-            memory_share: self.memory_share,
+            memory_share: None,
             parts: parts(&composed, self.parts_ms),
         })
     }
